@@ -1,0 +1,66 @@
+/* Model files: weights, tokenizer, chat template. */
+#ifndef DHOLE_MODEL_H
+#define DHOLE_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dhole/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A model file, mapped into memory and checked. Immutable once open: any thread may
+ * use it. */
+typedef struct dhole_model dhole_model;
+
+typedef struct dhole_model_info {
+    const char *name;         /* "" when the file has none */
+    const char *architecture; /* "llama" */
+    int layers, hidden, heads, kv_heads, ffn, vocab;
+    int context;           /* longest sequence in tokens */
+    uint64_t weight_bytes; /* of all tensors, as stored */
+} dhole_model_info;
+
+/* Opens a GGUF file (v2 or v3, Llama architecture). Blocks on the disk only as far as
+ * the header; weights are paged in on use. DHOLE_ERR_FORMAT says what is wrong and
+ * where; DHOLE_ERR_SYSTEM when the file cannot be opened. */
+dhole_err dhole_model_open(const char *path, dhole_model **out);
+
+/* NULL is allowed. */
+void dhole_model_close(dhole_model *model);
+
+/* Strings belong to the model. */
+void dhole_model_describe(const dhole_model *model, dhole_model_info *info);
+
+/* SHA-256 over the header (metadata, names, shapes, offsets) and the file's length: equal for
+ * ranks that hold the same model, cheap to take. */
+void dhole_model_digest(const dhole_model *model, uint8_t out[32]);
+
+/* Text (UTF-8; invalid bytes are kept as bytes) to token ids. With `special`, the
+ * names of control tokens in the text, such as <|im_start|>, become those tokens;
+ * without, they are ordinary text. The caller frees *tokens with free(). */
+dhole_err dhole_tokenize(const dhole_model *model, const char *text, size_t length, bool special,
+                         int32_t **tokens, size_t *count);
+
+/* The bytes that a token stands for, *length of them, not NUL-terminated: possibly a
+ * part of a UTF-8 sequence; none for a control token. Belongs to the model. NULL when
+ * token is not in the vocabulary. */
+const char *dhole_token_bytes(const dhole_model *model, int32_t token, size_t *length);
+
+/* Whether the token ends a text or a turn. */
+bool dhole_token_is_end(const dhole_model *model, int32_t token);
+
+/* The tokens of a prompt: with a chat template (ChatML), one turn of the user after an optional
+ * system text (NULL: the template's default), ready for the answer; `raw` takes the
+ * text as it is. The caller frees *tokens with free(). DHOLE_ERR_UNSUPPORTED when the file's
+ * template is not one we know: use raw. */
+dhole_err dhole_prompt_tokens(const dhole_model *model, const char *system, const char *prompt,
+                              bool raw, int32_t **tokens, size_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

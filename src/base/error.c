@@ -1,0 +1,90 @@
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { message_max = 1024 };
+
+static _Thread_local char message[message_max];
+
+const char *dhole_error_name(dhole_err err)
+{
+    switch (err) {
+#define NAME(code, value, text) \
+    case DHOLE_##code: return "DHOLE_" #code;
+        DHOLE_ERR_MAP(NAME)
+#undef NAME
+    }
+    return "DHOLE_ERR_?";
+}
+
+const char *dhole_error_text(dhole_err err)
+{
+    switch (err) {
+#define TEXT(code, value, text) \
+    case DHOLE_##code: return text;
+        DHOLE_ERR_MAP(TEXT)
+#undef TEXT
+    }
+    return "unknown error";
+}
+
+const char *dhole_error_message(void)
+{
+    return message;
+}
+
+/* Formats into a second buffer first, as an argument may be the old message. */
+static void set_message(const char *format, va_list args, const char *tail)
+{
+    char text[message_max];
+    int n = vsnprintf(text, sizeof text, format, args);
+
+    if (n < 0)
+        n = 0;
+    if ((size_t)n >= sizeof text)
+        n = sizeof text - 1;
+    if (tail != NULL)
+        snprintf(text + n, sizeof text - (size_t)n, ": %s", tail);
+    memcpy(message, text, sizeof text);
+}
+
+dhole_err dhole__fail(dhole_err err, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    set_message(format, args, NULL);
+    va_end(args);
+    return err;
+}
+
+dhole_err dhole__fail_errno(dhole_err err, const char *format, ...)
+{
+    const char *text = strerror(errno);
+    va_list args;
+
+    va_start(args, format);
+    set_message(format, args, text);
+    va_end(args);
+    return err;
+}
+
+dhole_err dhole__fail_nomem(size_t bytes, const char *what)
+{
+    return dhole__fail(DHOLE_ERR_NOMEM, "no memory: %zu bytes for %s", bytes, what);
+}
+
+dhole_err dhole__fail_in(dhole_err err, const char *format, ...)
+{
+    char old[message_max];
+    va_list args;
+
+    memcpy(old, message, sizeof old);
+    va_start(args, format);
+    set_message(format, args, old);
+    va_end(args);
+    return err;
+}

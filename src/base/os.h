@@ -1,0 +1,33 @@
+/* What differs between systems; one file a system: os_linux.c, os_macos.c. */
+#ifndef DHOLE_BASE_OS_H
+#define DHOLE_BASE_OS_H
+
+#include <stddef.h>
+
+/* Overwrites memory in a way that the compiler keeps. */
+void dhole__wipe(void *p, size_t n);
+
+/* Processors that this process may run on; at least 1. */
+int dhole__cpu_count(void);
+
+/* Names the calling thread for debuggers; at most 15 characters are kept. */
+void dhole__thread_name(const char *name);
+
+/* Has this process killed when its parent dies, where the system can;
+ * elsewhere the closed control connection ends it. */
+void dhole__die_with_parent(void);
+
+/* Path of the running program into buf, NUL-terminated; 0 on success. */
+int dhole__self_path(char *buf, size_t size);
+
+/* Tells the CPU that this is a spin loop. */
+static inline void dhole__cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,36 @@
+#define __STDC_WANT_LIB_EXT1__ 1
+#include <mach-o/dyld.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+void dhole__wipe(void *p, size_t n)
+{
+    memset_s(p, n, 0, n);
+}
+
+int dhole__cpu_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n > 0 ? (int)n : 1;
+}
+
+void dhole__thread_name(const char *name)
+{
+    pthread_setname_np(name);
+}
+
+void dhole__die_with_parent(void)
+{
+}
+
+int dhole__self_path(char *buf, size_t size)
+{
+    uint32_t n = (uint32_t)size;
+
+    return _NSGetExecutablePath(buf, &n);
+}

@@ -1,0 +1,31 @@
+#include "base/sys.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* open() is variadic, so it has no address of the type the table wants. */
+static int open3(const char *path, int flags, mode_t mode)
+{
+    return open(path, flags, mode);
+}
+
+struct dhole__sys dhole__sys = {
+    .malloc = malloc,
+    .calloc = calloc,
+    .realloc = realloc,
+    .aligned_alloc = aligned_alloc,
+    .open = open3,
+    .fstat = fstat,
+    .mmap = mmap,
+    .socket = socket,
+    .bind = bind,
+    .listen = listen,
+    .accept = accept,
+    .connect = connect,
+    .sendmsg = sendmsg,
+    .recvmsg = recvmsg,
+    .poll = poll,
+    .pipe = pipe,
+};

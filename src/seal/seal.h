@@ -1,0 +1,43 @@
+/* The seal: filters over any connection that keep its bytes secret and whole.
+ *
+ * `tls` carries a pair's control connection and yields the keys; `lane` carries
+ * bulk data in AES-256-GCM records under those keys. */
+#ifndef DHOLE_SEAL_SEAL_H
+#define DHOLE_SEAL_SEAL_H
+
+#include "base/clock.h"
+#include "dhole/link.h"
+#include "transport/conn.h"
+
+enum dhole__seal_side { DHOLE__SEAL_CLIENT, DHOLE__SEAL_SERVER };
+
+enum { dhole__lane_key_size = 32, dhole__lane_record_max = 256 << 10 };
+
+/* Runs a TLS 1.3 handshake (RFC 8446, both sides present a certificate) over
+ * `lower` until the deadline. The peer must hold the key that `pin` names, else
+ * DHOLE_ERR_AUTH; nothing else of its certificate is trusted. On success *out owns
+ * `lower`; on failure the caller still does. */
+DHOLE__MUST_CHECK dhole_err dhole__tls_open(struct dhole__conn *lower,
+                                            const dhole_identity *identity, const dhole_pin *pin,
+                                            enum dhole__seal_side side, dhole__deadline deadline,
+                                            struct dhole__conn **out);
+
+/* Keying material of a connection made by dhole__tls_open (RFC 8446, 7.5; RFC
+ * 5705): both sides get the same `length` bytes for the same label and context. */
+DHOLE__MUST_CHECK dhole_err dhole__tls_export(struct dhole__conn *tls, const char *label,
+                                              const void *context, size_t context_length,
+                                              uint8_t *out, size_t length);
+
+/* Wraps `lower` as lane number `lane` of the pair whose control connection is
+ * `tls`: keys for both directions come from its exporter. On success *out owns
+ * `lower` and does not refer to `tls`; on failure the caller still owns `lower`. */
+DHOLE__MUST_CHECK dhole_err dhole__lane_open(struct dhole__conn *lower, struct dhole__conn *tls,
+                                             enum dhole__seal_side side, uint32_t lane,
+                                             struct dhole__conn **out);
+
+/* The same with keys that the caller has: for tests and vectors. */
+DHOLE__MUST_CHECK dhole_err dhole__lane_open_keyed(
+    struct dhole__conn *lower, const uint8_t send_key[static dhole__lane_key_size],
+    const uint8_t recv_key[static dhole__lane_key_size], struct dhole__conn **out);
+
+#endif
