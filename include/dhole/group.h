@@ -53,6 +53,11 @@ typedef struct dhole_options {
      * of them. Both stay the caller's and must outlive the group. */
     const dhole_identity *identity;
     const dhole_pin *pins;
+    /* Allows an unsealed group to cross to other hosts in the clear. */
+    int allow_plain;
+    /* dhole_init gives up with DHOLE_ERR_CANCELLED when this descriptor becomes readable;
+     * -1 is none. */
+    int cancel_fd;
     /* Deadlines in milliseconds; 0 is the default: 60 s a call, 30 s to connect. */
     int64_t timeout_ms, connect_timeout_ms;
     /* A peer that is silent for that long is lost; 0 is the default, 4 s. */
@@ -60,14 +65,13 @@ typedef struct dhole_options {
 } dhole_options;
 
 /* Start from this: dhole_options options = DHOLE_OPTIONS_INIT; */
-#define DHOLE_OPTIONS_INIT \
-    {                      \
-        .listen_fd = -1    \
-    }
+/* clang-format off */
+#define DHOLE_OPTIONS_INIT {.listen_fd = -1, .cancel_fd = -1}
+/* clang-format on */
 
 /* Joins the group: blocks until every rank is connected or the deadline. NULL options
  * is DHOLE_OPTIONS_INIT. The environment read is DHOLE_RANK, DHOLE_HOSTFILE and MLX's MLX_RANK,
- * MLX_HOSTFILE. The caller frees *out with dhole_group_free. */
+ * MLX_HOSTFILE; DHOLE_SEAL=off is allow_plain. The caller frees *out with dhole_group_free. */
 dhole_err dhole_init(const dhole_options *options, dhole_group **out);
 
 /* Whether this build and machine could make a group on that backend. */

@@ -37,11 +37,14 @@ dhole_err dhole_parallel_choose(const dhole_model *model, int ranks, dhole_paral
 /* "auto", "single", "tp", "pp". */
 const char *dhole_parallel_name(dhole_parallel parallel);
 
-/* Every rank of the group calls this with the same options; group NULL is a single rank. Model and
- * group must outlive the engine. */
+/* Every rank of the group calls this with the same options (threads may differ), else
+ * DHOLE_ERR_MISMATCH; group NULL is a single rank. Model and group must outlive the engine, which
+ * sets the group's deadlines from here on: 10 minutes a step; without limit, other than the
+ * group's own watch over its peers, for a rank that waits for work. */
 dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
                               const dhole_engine_options *options, dhole_engine **out);
 
+/* On rank 0 this also ends dhole_engine_serve on the others. NULL is allowed. */
 void dhole_engine_free(dhole_engine *engine);
 
 /* Ranks other than 0: serve rank 0's calls until it frees its engine (DHOLE_OK) or is lost
@@ -49,13 +52,18 @@ void dhole_engine_free(dhole_engine *engine);
 dhole_err dhole_engine_serve(dhole_engine *engine);
 
 /* Rank 0: feeds count tokens at the present position. logits: {vocab} f32 of the last
- * token. DHOLE_ERR_LIMIT when the context is full; the engine is unchanged then. */
+ * token. The engine is unchanged after DHOLE_ERR_LIMIT (they do not fit the context) and
+ * DHOLE_ERR_INVALID (none, or one that is not in the vocabulary). */
 dhole_err dhole_engine_forward(dhole_engine *engine, const int32_t *tokens, size_t count,
                                float *logits);
 
 /* Rank 0: the number of tokens fed, and back to 0. */
 int dhole_engine_position(const dhole_engine *engine);
 dhole_err dhole_engine_reset(dhole_engine *engine);
+
+/* Any thread, or a signal handler: the forward pass that runs, or else the next one, ends within
+ * 128 tokens with DHOLE_ERR_CANCELLED, and so do all later ones until dhole_engine_reset. */
+void dhole_engine_cancel(dhole_engine *engine);
 
 /* How the next token is chosen: greedy when temperature is 0. */
 typedef struct dhole_sampling {
@@ -69,13 +77,15 @@ typedef enum dhole_stop {
     DHOLE_STOP_END,     /* end-of-text token */
     DHOLE_STOP_LENGTH,  /* max_tokens */
     DHOLE_STOP_CONTEXT, /* the context is full */
-    DHOLE_STOP_CALLER   /* on_token said so */
+    DHOLE_STOP_CALLER   /* on_token said so, or dhole_engine_cancel */
 } dhole_stop;
 
+/* "end", "length", "context", "interrupted". */
 const char *dhole_stop_name(dhole_stop stop);
 
 typedef struct dhole_generation {
     size_t prompt_tokens, generated;
+    size_t decode_steps; /* forward passes of one token that decode_seconds covers */
     double prefill_seconds, decode_seconds;
     dhole_stop stop;
 } dhole_generation;

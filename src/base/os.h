@@ -20,6 +20,11 @@ void dhole__die_with_parent(void);
 /* Path of the running program into buf, NUL-terminated; 0 on success. */
 int dhole__self_path(char *buf, size_t size);
 
+/* A peer that is gone must be an error, never SIGPIPE: a flag for sendmsg where there is
+ * one, an option of the socket where there is not. */
+extern const int dhole__msg_nosignal;
+void dhole__socket_no_sigpipe(int fd);
+
 /* Tells the CPU that this is a spin loop. */
 static inline void dhole__cpu_relax(void)
 {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -39,4 +40,11 @@ int dhole__self_path(char *buf, size_t size)
         return -1;
     buf[n] = '\0';
     return 0;
+}
+
+const int dhole__msg_nosignal = MSG_NOSIGNAL;
+
+void dhole__socket_no_sigpipe(int fd)
+{
+    (void)fd;
 }

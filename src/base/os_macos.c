@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -33,4 +34,13 @@ int dhole__self_path(char *buf, size_t size)
     uint32_t n = (uint32_t)size;
 
     return _NSGetExecutablePath(buf, &n);
+}
+
+const int dhole__msg_nosignal = 0;
+
+void dhole__socket_no_sigpipe(int fd)
+{
+    int on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
 }

@@ -8,53 +8,60 @@
 
 enum dhole__io_kind { DHOLE__SEND, DHOLE__RECV };
 
-enum { dhole__iov_max = 2, dhole__io_max = 256 };
+enum { dhole__io_max = 256 };
 
-/* One transfer: fill in with dhole__io_send or dhole__io_recv. Buffers belong to
- * the caller and stay put until the transfer is done. */
+/* One transfer of two buffers, a head and a body; make it with dhole__io_send or
+ * dhole__io_recv. The buffers belong to the caller and stay put until it is done. */
 struct dhole__io {
     struct dhole__conn *conn;
     enum dhole__io_kind kind;
-    struct iovec iov[dhole__iov_max]; /* what is left */
-    int count;
-    dhole_err err; /* set when this transfer is the one that failed */
+    struct iovec iov[2]; /* what is left */
+    dhole_err err;       /* set in the transfer that failed */
+
+    /* When set, called once as soon as the head has been received, though the body may
+     * not have been: what it returns is the transfer's result if it is an error. */
+    dhole_err (*on_head)(struct dhole__io *io, void *arg);
+    void *arg;
 };
 
-static inline struct dhole__io dhole__io_make(struct dhole__conn *conn, enum dhole__io_kind kind,
-                                              const void *a, size_t an, const void *b, size_t bn)
+/* Sends head[0..head_size), then body[0..body_size). */
+static inline struct dhole__io dhole__io_send(struct dhole__conn *conn, const void *head,
+                                              size_t head_size, const void *body, size_t body_size)
 {
     return (struct dhole__io){.conn = conn,
-                              .kind = kind,
-                              .iov = {{(void *)a, an}, {(void *)b, bn}},
-                              .count = dhole__iov_max};
+                              .kind = DHOLE__SEND,
+                              .iov = {{(void *)head, head_size}, {(void *)body, body_size}}};
 }
 
-/* Sends or receives a[0..an) followed by b[0..bn). */
-static inline struct dhole__io dhole__io_send(struct dhole__conn *conn, const void *a, size_t an,
-                                              const void *b, size_t bn)
+static inline struct dhole__io dhole__io_recv(struct dhole__conn *conn, void *head,
+                                              size_t head_size, void *body, size_t body_size)
 {
-    return dhole__io_make(conn, DHOLE__SEND, a, an, b, bn);
-}
-
-static inline struct dhole__io dhole__io_recv(struct dhole__conn *conn, void *a, size_t an, void *b,
-                                              size_t bn)
-{
-    return dhole__io_make(conn, DHOLE__RECV, a, an, b, bn);
+    return (struct dhole__io){
+        .conn = conn, .kind = DHOLE__RECV, .iov = {{head, head_size}, {body, body_size}}};
 }
 
 /* Bytes not moved yet. */
-size_t dhole__io_left(const struct dhole__io *io);
+static inline size_t dhole__io_left(const struct dhole__io *io)
+{
+    return io->iov[0].iov_len + io->iov[1].iov_len;
+}
 
-/* Runs n <= dhole__io_max transfers side by side; those on one connection and of
- * one kind must not overlap in time, so give them to separate calls. Returns when all are done, at
- * the first failure, or at the deadline (DHOLE_ERR_TIMEOUT); dhole__io_left tells which are
- * unfinished. */
+/* Runs n <= dhole__io_max transfers side by side; two of one kind on one connection belong
+ * into separate calls. Returns when all are done, at the first failure, or at the
+ * deadline (DHOLE_ERR_TIMEOUT); dhole__io_left tells which are unfinished. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline);
+
+/* The same for a single transfer. */
+DHOLE__MUST_CHECK dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline);
 
 /* One pass over all of them without waiting; *moved says whether any byte went. */
 DHOLE__MUST_CHECK dhole_err dhole__io_step(struct dhole__io *io, int n, bool *moved);
 
-/* Sleeps until one of the unfinished transfers can go on; DHOLE_ERR_TIMEOUT at the deadline. */
-DHOLE__MUST_CHECK dhole_err dhole__io_wait(struct dhole__io *io, int n, dhole__deadline deadline);
+/* Asks for `io` to be polled for: fills *pfd. False: do not sleep, step again. */
+bool dhole__io_arm(const struct dhole__io *io, struct pollfd *pfd);
+
+/* poll() until one of n descriptors is ready, a signal comes, or the deadline, which is
+ * DHOLE_ERR_TIMEOUT. */
+DHOLE__MUST_CHECK dhole_err dhole__io_poll(struct pollfd *pfds, int n, dhole__deadline deadline);
 
 #endif

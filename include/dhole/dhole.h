@@ -1,0 +1,14 @@
+/* Everything: groups and their collectives (libdhole), models and inference
+ * (libdhole-infer). */
+#ifndef DHOLE_DHOLE_H
+#define DHOLE_DHOLE_H
+
+#include "dhole/dtype.h"
+#include "dhole/error.h"
+#include "dhole/group.h"
+#include "dhole/infer.h"
+#include "dhole/link.h"
+#include "dhole/model.h"
+#include "dhole/version.h"
+
+#endif

@@ -1,0 +1,76 @@
+/* What a collective sees of a group: its rank, a lane to every peer, and one way to
+ * exchange checked messages over them.
+ *
+ * Every message begins with a header that says which call it belongs to. Ranks that run
+ * the same call with the same arguments send the same header, so the receiver compares
+ * it with its own and nothing else: a difference is DHOLE_ERR_MISMATCH in words. */
+#ifndef DHOLE_COLL_COMM_H
+#define DHOLE_COLL_COMM_H
+
+#include "base/clock.h"
+#include "dhole/dtype.h"
+#include "reduce/reduce.h"
+#include "transport/conn.h"
+
+/* X(code, value on the wire, name) */
+#define DHOLE__COLL_MAP(X)         \
+    X(BARRIER, 1, "barrier")       \
+    X(ALL_SUM, 2, "all_sum")       \
+    X(ALL_MAX, 3, "all_max")       \
+    X(ALL_MIN, 4, "all_min")       \
+    X(ALL_GATHER, 5, "all_gather") \
+    X(BROADCAST, 6, "broadcast")   \
+    X(POINT, 7, "send/recv")
+
+enum dhole__coll {
+#define DHOLE__COLL_ENUM(code, value, name) DHOLE__COLL_##code = (value),
+    DHOLE__COLL_MAP(DHOLE__COLL_ENUM)
+#undef DHOLE__COLL_ENUM
+};
+
+enum { dhole__rank_max = 64 };
+
+struct dhole__comm {
+    int rank, size;
+    struct dhole__conn *lane[dhole__rank_max]; /* NULL for this rank itself */
+    uint64_t calls;                            /* collective calls begun */
+    uint64_t sent[dhole__rank_max];            /* point-to-point messages to and from each */
+    uint64_t received[dhole__rank_max];
+    uint8_t *scratch;
+    size_t scratch_size;
+    int culprit; /* the peer that the last failure is about, -1 when it is none */
+};
+
+/* One call of one collective, as all ranks should describe it. */
+struct dhole__call {
+    enum dhole__coll coll;
+    dhole_dtype dtype;
+    int root;
+    size_t count;    /* elements, as the caller gave them */
+    uint64_t number; /* set by dhole__comm_begin, or the message's number in its pair */
+    uint16_t step;   /* counts the exchanges within the call */
+    dhole__deadline deadline;
+};
+
+/* One message to or from a peer. */
+struct dhole__part {
+    int peer;
+    void *data;
+    size_t bytes;
+};
+
+/* Makes the scratch memory; rank, size and lanes are filled in by the caller, who owns
+ * the lanes. */
+DHOLE__MUST_CHECK dhole_err dhole__comm_init(struct dhole__comm *comm);
+void dhole__comm_free(struct dhole__comm *comm);
+
+/* Numbers a collective call. */
+void dhole__comm_begin(struct dhole__comm *comm, struct dhole__call *call);
+
+/* Sends out[0..out_count) and receives in[0..in_count) side by side, at most one message a
+ * peer and direction. Returns when all are through. */
+DHOLE__MUST_CHECK dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *call,
+                                                 const struct dhole__part *out, int out_count,
+                                                 const struct dhole__part *in, int in_count);
+
+#endif

@@ -1,0 +1,428 @@
+#include "group/liveness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/os.h"
+#include "base/sys.h"
+#include "transport/io.h"
+
+enum {
+    text_max = 512,
+    head_size = 8,
+    beats_per_silence = 4,
+    verdict_wait_ms = 1000, /* for a verdict that is on its way */
+    farewell_ms = 500,      /* for the last message to go out */
+};
+
+/* A message on a control connection. Head: kind 1, error 1, culprit 2, text length 2, zero
+ * 2, little-endian; the text follows. */
+enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3 };
+
+struct note {
+    uint8_t head[head_size];
+    char text[text_max];
+};
+
+struct peer {
+    struct dhole__conn *control; /* NULL for this rank itself */
+    bool gone;                   /* its control connection has ended or said goodbye */
+    int64_t heard;               /* when something last came */
+    struct note in;
+    struct dhole__io in_io;
+    bool in_text; /* the head is in, the text is on its way */
+    struct note out;
+    struct dhole__io out_io; /* a beat or goodbye that is on its way */
+};
+
+struct dhole__liveness {
+    struct dhole__mesh *mesh;
+    int64_t silence_ns;
+    pthread_t thread;
+    bool has_thread;
+    int pipe[2]; /* wakes the thread */
+    struct peer peer[dhole__rank_max];
+
+    pthread_mutex_t lock; /* for what follows */
+    pthread_cond_t changed;
+    bool stop;
+    bool left[dhole__rank_max]; /* said goodbye */
+    dhole_err verdict;
+    int culprit;
+    char text[text_max];
+};
+
+static unsigned get16(const uint8_t *src)
+{
+    return src[0] | (unsigned)src[1] << 8;
+}
+
+static void note_make(struct note *note, enum kind kind, dhole_err err, int culprit,
+                      const char *text)
+{
+    size_t length = strlen(text);
+
+    memset(note->head, 0, sizeof note->head);
+    note->head[0] = (uint8_t)kind;
+    note->head[1] = (uint8_t)err;
+    note->head[2] = (uint8_t)culprit;
+    note->head[4] = (uint8_t)length;
+    note->head[5] = (uint8_t)(length >> 8);
+    memcpy(note->text, text, length);
+}
+
+static struct dhole__io note_send(const struct peer *peer, const struct note *note)
+{
+    return dhole__io_send(peer->control, note->head, head_size, note->text, get16(note->head + 4));
+}
+
+static void wake(struct dhole__liveness *live)
+{
+    if (write(live->pipe[1], "", 1) < 0 && errno != EAGAIN)
+        dhole__log(DHOLE__LOG_ERROR, "cannot wake the liveness thread");
+}
+
+/* The first verdict stands. */
+static void decide(struct dhole__liveness *live, dhole_err err, int culprit, const char *text)
+{
+    pthread_mutex_lock(&live->lock);
+    if (live->verdict == DHOLE_OK) {
+        live->culprit = culprit;
+        snprintf(live->text, sizeof live->text, "%s", text);
+        live->verdict = err;
+        pthread_cond_broadcast(&live->changed);
+        if (live->has_thread)
+            wake(live);
+    }
+    pthread_mutex_unlock(&live->lock);
+}
+
+static void lost(struct dhole__liveness *live, int peer, const char *why)
+{
+    char text[text_max];
+
+    snprintf(text, sizeof text, "rank %d was lost: %s", peer, why);
+    decide(live, DHOLE_ERR_PEER_LOST, peer, text);
+}
+
+static void expect_note(struct peer *peer)
+{
+    peer->in_text = false;
+    peer->in_io = dhole__io_recv(peer->control, peer->in.head, head_size, NULL, 0);
+}
+
+/* A whole note is in. */
+static void take_note(struct dhole__liveness *live, int rank)
+{
+    struct peer *peer = &live->peer[rank];
+    unsigned length = get16(peer->in.head + 4);
+
+    if (peer->in.head[0] == VERDICT) {
+        peer->in.text[length] = '\0';
+        decide(live, (dhole_err)peer->in.head[1], peer->in.head[2], peer->in.text);
+    } else if (peer->in.head[0] == GOODBYE) {
+        pthread_mutex_lock(&live->lock);
+        live->left[rank] = true;
+        peer->gone = true;
+        pthread_cond_broadcast(&live->changed);
+        pthread_mutex_unlock(&live->lock);
+    }
+    expect_note(peer);
+}
+
+static bool head_is_sane(const struct dhole__liveness *live, const uint8_t *head)
+{
+    if (head[0] < BEAT || head[0] > GOODBYE || get16(head + 4) >= text_max)
+        return false;
+    return head[0] != VERDICT || (head[1] != DHOLE_OK && head[1] <= DHOLE_ERR_CANCELLED &&
+                                  (int)get16(head + 2) < live->mesh->size);
+}
+
+/* Reads whatever there is. */
+static void hear(struct dhole__liveness *live, int rank)
+{
+    struct peer *peer = &live->peer[rank];
+    bool moved = true;
+
+    while (moved && !peer->gone) {
+        dhole_err err = dhole__io_step(&peer->in_io, 1, &moved);
+        if (moved)
+            peer->heard = dhole__now();
+        if (err) {
+            peer->gone = true;
+            lost(live, rank, dhole_error_message());
+            return;
+        }
+        if (dhole__io_left(&peer->in_io) > 0)
+            continue;
+        if (!peer->in_text && !head_is_sane(live, peer->in.head)) {
+            peer->gone = true;
+            lost(live, rank, "it sent rubbish on its control connection");
+            return;
+        }
+        if (!peer->in_text && get16(peer->in.head + 4) > 0) {
+            peer->in_text = true;
+            peer->in_io =
+                dhole__io_recv(peer->control, peer->in.text, get16(peer->in.head + 4), NULL, 0);
+            continue;
+        }
+        take_note(live, rank);
+    }
+}
+
+/* Starts a beat unless the last one has not gone out yet, and pushes it on. */
+static void beat(struct peer *peer)
+{
+    bool moved;
+
+    if (dhole__io_left(&peer->out_io) == 0) {
+        note_make(&peer->out, BEAT, DHOLE_OK, 0, "");
+        peer->out_io = note_send(peer, &peer->out);
+    }
+    /* If this fails, hearing from the peer will fail too, and say why. */
+    if (dhole__io_step(&peer->out_io, 1, &moved) != DHOLE_OK)
+        peer->out_io.iov[0].iov_len = peer->out_io.iov[1].iov_len = 0;
+}
+
+static void check_silence(struct dhole__liveness *live, int rank, int64_t now)
+{
+    int64_t silent = now - live->peer[rank].heard;
+    char why[64];
+
+    if (silent < live->silence_ns)
+        return;
+    live->peer[rank].gone = true;
+    snprintf(why, sizeof why, "silent for %.1f s", (double)silent / 1e9);
+    lost(live, rank, why);
+}
+
+/* The same last note to everyone who is still there, with bounded patience: after
+ * whatever was half sent, and with no regard to who cannot be told. */
+static void tell_all(struct dhole__liveness *live, const struct note *note)
+{
+    dhole__deadline deadline = dhole__deadline_in(farewell_ms);
+
+    for (int rank = 0; rank < live->mesh->size; rank++) {
+        struct peer *peer = &live->peer[rank];
+        dhole_err err;
+        if (peer->control == NULL || peer->gone)
+            continue;
+        err = dhole__io_run(&peer->out_io, 1, deadline);
+        if (err == DHOLE_OK)
+            err = dhole__io_run_one(note_send(peer, note), deadline);
+        if (err)
+            dhole__log(DHOLE__LOG_INFO, "rank %d could not be told: %s", rank,
+                       dhole_error_message());
+    }
+}
+
+/* The end of watching: tells the peers, and wakes this rank's callers. Every rank tells all, not
+ * only the one that noticed: nobody must see a rank that gave up before hearing why. */
+static void carry_out_verdict(struct dhole__liveness *live)
+{
+    struct note note;
+
+    pthread_mutex_lock(&live->lock);
+    note_make(&note, VERDICT, live->verdict, live->culprit, live->text);
+    pthread_mutex_unlock(&live->lock);
+    dhole__log(DHOLE__LOG_INFO, "rank %d: verdict: %.*s", live->mesh->rank,
+               (int)get16(note.head + 4), note.text);
+    tell_all(live, &note);
+    for (int rank = 0; rank < live->mesh->size; rank++)
+        if (live->mesh->lane[rank] != NULL)
+            live->mesh->lane[rank]->ops->shutdown(live->mesh->lane[rank]);
+}
+
+/* Sleeps until a peer says something, a report comes, or the next beat is due. */
+static void doze(struct dhole__liveness *live, dhole__deadline until)
+{
+    struct pollfd pfds[dhole__rank_max + 1] = {{.fd = live->pipe[0], .events = POLLIN}};
+    char drain[16];
+    int n = 1;
+
+    for (int rank = 0; rank < live->mesh->size; rank++) {
+        const struct peer *peer = &live->peer[rank];
+        if (peer->control != NULL && !peer->gone && !dhole__io_arm(&peer->in_io, &pfds[n++]))
+            return;
+    }
+    /* A poll that fails is a poll that was short: the loop goes on by the clock. */
+    if (dhole__io_poll(pfds, n, until) == DHOLE_OK && (pfds[0].revents & POLLIN))
+        while (read(live->pipe[0], drain, sizeof drain) > 0)
+            ;
+}
+
+/* When this process was stopped itself, the peers' beats wait in the sockets, and their
+ * silence is ours. */
+static void forgive_own_absence(struct dhole__liveness *live, int64_t last_round, int64_t now)
+{
+    if (now - last_round < live->silence_ns / 2)
+        return;
+    for (int rank = 0; rank < live->mesh->size; rank++)
+        live->peer[rank].heard = now;
+}
+
+static void *watch(void *arg)
+{
+    struct dhole__liveness *live = arg;
+    int64_t period = live->silence_ns / beats_per_silence;
+    int64_t next_beat = 0, last_round = dhole__now();
+    bool stop = false;
+    dhole_err verdict = DHOLE_OK;
+
+    dhole__thread_name("dhole-liveness");
+    while (!stop && verdict == DHOLE_OK) {
+        int64_t now = dhole__now();
+        bool due = now >= next_beat;
+        forgive_own_absence(live, last_round, now);
+        last_round = now;
+        for (int rank = 0; rank < live->mesh->size; rank++) {
+            struct peer *peer = &live->peer[rank];
+            if (peer->control == NULL || peer->gone)
+                continue;
+            hear(live, rank);
+            if (!peer->gone)
+                check_silence(live, rank, now);
+            if (!peer->gone && due)
+                beat(peer);
+        }
+        if (due)
+            next_beat = now + period;
+        pthread_mutex_lock(&live->lock);
+        stop = live->stop;
+        verdict = live->verdict;
+        pthread_mutex_unlock(&live->lock);
+        if (!stop && verdict == DHOLE_OK)
+            doze(live, next_beat);
+    }
+    if (verdict != DHOLE_OK) {
+        carry_out_verdict(live);
+    } else {
+        struct note note;
+        note_make(&note, GOODBYE, DHOLE_OK, 0, "");
+        tell_all(live, &note);
+    }
+    return NULL;
+}
+
+static void liveness_free(struct dhole__liveness *live)
+{
+    for (int i = 0; i < 2; i++)
+        if (live->pipe[i] >= 0)
+            close(live->pipe[i]);
+    pthread_cond_destroy(&live->changed);
+    pthread_mutex_destroy(&live->lock);
+    free(live);
+}
+
+static dhole_err start_thread(struct dhole__liveness *live)
+{
+    int error;
+
+    if (dhole__sys.pipe(live->pipe) < 0) {
+        live->pipe[0] = live->pipe[1] = -1;
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for the liveness thread");
+    }
+    for (int i = 0; i < 2; i++) {
+        fcntl(live->pipe[i], F_SETFL, O_NONBLOCK);
+        fcntl(live->pipe[i], F_SETFD, FD_CLOEXEC);
+    }
+    live->has_thread = true;
+    error = pthread_create(&live->thread, NULL, watch, live);
+    if (error) {
+        live->has_thread = false;
+        errno = error;
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot start the liveness thread");
+    }
+    return DHOLE_OK;
+}
+
+dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
+                                struct dhole__liveness **out)
+{
+    struct dhole__liveness *live = dhole__sys.calloc(1, sizeof *live);
+    dhole_err err;
+
+    if (live == NULL)
+        return dhole__fail_nomem(sizeof *live, "watching the peers");
+    live->mesh = mesh;
+    live->silence_ns = silence_ms * 1000000;
+    live->pipe[0] = live->pipe[1] = -1;
+    pthread_mutex_init(&live->lock, NULL);
+    pthread_cond_init(&live->changed, NULL);
+    for (int rank = 0; rank < mesh->size; rank++) {
+        live->peer[rank].control = mesh->control[rank];
+        live->peer[rank].heard = dhole__now();
+        if (mesh->control[rank] != NULL)
+            expect_note(&live->peer[rank]);
+    }
+    err = mesh->size > 1 ? start_thread(live) : DHOLE_OK;
+    if (err) {
+        liveness_free(live);
+        return err;
+    }
+    *out = live;
+    return DHOLE_OK;
+}
+
+void dhole__liveness_stop(struct dhole__liveness *live)
+{
+    if (live == NULL)
+        return;
+    if (live->has_thread) {
+        pthread_mutex_lock(&live->lock);
+        live->stop = true;
+        pthread_mutex_unlock(&live->lock);
+        wake(live);
+        pthread_join(live->thread, NULL);
+    }
+    liveness_free(live);
+}
+
+dhole_err dhole__liveness_check(struct dhole__liveness *live)
+{
+    char text[text_max];
+    dhole_err err;
+
+    pthread_mutex_lock(&live->lock);
+    err = live->verdict;
+    memcpy(text, live->text, sizeof text);
+    pthread_mutex_unlock(&live->lock);
+    return err ? dhole__fail(err, "%s", text) : DHOLE_OK;
+}
+
+dhole_err dhole__liveness_report(struct dhole__liveness *live, dhole_err err, int culprit)
+{
+    decide(live, err, culprit, dhole_error_message());
+    return dhole__liveness_check(live);
+}
+
+dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)
+{
+    dhole__deadline deadline = dhole__deadline_in(verdict_wait_ms);
+    char why[text_max];
+    bool left;
+
+    snprintf(why, sizeof why, "%s", dhole_error_message());
+    pthread_mutex_lock(&live->lock);
+    while (live->verdict == DHOLE_OK && !live->left[peer] && dhole__now() < deadline) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 20000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        pthread_cond_timedwait(&live->changed, &live->lock, &until);
+    }
+    left = live->left[peer];
+    pthread_mutex_unlock(&live->lock);
+    lost(live, peer, left ? "it has left the group" : why);
+    return dhole__liveness_check(live);
+}

@@ -1,0 +1,70 @@
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport/tcp/tcp.h"
+
+enum { host_max = 256 };
+
+/* Splits "host:port" or "[v6]:port"; NULL when it is neither. */
+static const char *split(const char *text, char host[static host_max])
+{
+    bool bracket = text[0] == '[';
+    const char *start = text + bracket;
+    const char *end = bracket ? strchr(start, ']') : strrchr(start, ':');
+    const char *port = end == NULL ? NULL : end + bracket;
+    char *rest;
+
+    if (port == NULL || *port != ':' || end == start || (size_t)(end - start) >= host_max)
+        return NULL;
+    if (!bracket && memchr(start, ':', (size_t)(end - start)) != NULL)
+        return NULL; /* an IPv6 address needs its brackets */
+    port++;
+    if (*port < '0' || *port > '9' || strtoul(port, &rest, 10) > 65535 || *rest != '\0')
+        return NULL;
+    memcpy(host, start, (size_t)(end - start));
+    host[end - start] = '\0';
+    return port;
+}
+
+dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    struct addrinfo *found;
+    char host[host_max];
+    const char *port = split(text, host);
+    int error;
+
+    if (port == NULL)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "\"%s\" is not an address: expected host:port or [ipv6]:port", text);
+    error = getaddrinfo(host, port, &hints, &found);
+    if (error)
+        return dhole__fail(DHOLE_ERR_CONFIG, "cannot resolve \"%s\": %s", text,
+                           gai_strerror(error));
+    *out = (struct dhole__address){.length = found->ai_addrlen, .family = found->ai_family};
+    memcpy(&out->addr, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    return DHOLE_OK;
+}
+
+static bool is_loopback_v4(const uint8_t *address)
+{
+    return address[0] == 127;
+}
+
+bool dhole__tcp_is_loopback(const struct dhole__address *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->addr;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->addr;
+
+    if (address->family == AF_INET)
+        return is_loopback_v4((const uint8_t *)&v4->sin_addr);
+    if (address->family != AF_INET6)
+        return false;
+    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+        return is_loopback_v4(v6->sin6_addr.s6_addr + 12);
+    return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}

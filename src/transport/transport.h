@@ -1,0 +1,56 @@
+/* A transport: how this rank reaches the others. It only makes connections; what
+ * they are for is said in their first bytes, which is the caller's business. */
+#ifndef DHOLE_TRANSPORT_TRANSPORT_H
+#define DHOLE_TRANSPORT_TRANSPORT_H
+
+#include "base/clock.h"
+#include "transport/conn.h"
+
+struct dhole__transport_config {
+    int rank, size;
+    const char *const *hosts; /* address of each rank, where the transport has any */
+    int listen_fd;            /* a listening socket, or -1 */
+    const char *session;      /* never NULL */
+};
+
+struct dhole__transport;
+
+struct dhole__transport_ops {
+    const char *name;
+    size_t size; /* bytes of state, a struct that begins with struct dhole__transport */
+
+    /* Makes this rank reachable. `transport` is zeroed but for ops; after a failure it is
+     * not closed. The config's strings outlive the transport. */
+    dhole_err (*open)(struct dhole__transport *transport,
+                      const struct dhole__transport_config *config);
+
+    /* Connects to a peer, which may be yet to start. Blocks until the deadline. */
+    dhole_err (*connect)(struct dhole__transport *transport, int peer, dhole__deadline deadline,
+                         struct dhole__conn **out);
+
+    /* Takes a connection that has come in, from whomever; *out is NULL when there is none.
+     * Does not wait. */
+    dhole_err (*accept)(struct dhole__transport *transport, struct dhole__conn **out);
+
+    /* What to poll for to learn of the next one; as in struct dhole__conn_ops. */
+    bool (*arm)(struct dhole__transport *transport, struct pollfd *pfd);
+
+    /* Connections that it made live on. */
+    void (*close)(struct dhole__transport *transport);
+};
+
+struct dhole__transport {
+    const struct dhole__transport_ops *ops;
+};
+
+extern const struct dhole__transport_ops dhole__transport_tcp;
+extern const struct dhole__transport_ops dhole__transport_mem;
+
+DHOLE__MUST_CHECK dhole_err dhole__transport_open(const struct dhole__transport_ops *ops,
+                                                  const struct dhole__transport_config *config,
+                                                  struct dhole__transport **out);
+
+/* NULL is allowed. */
+void dhole__transport_close(struct dhole__transport *transport);
+
+#endif
