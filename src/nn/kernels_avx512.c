@@ -1,0 +1,147 @@
+/* AVX-512 with VNNI: 16 rows at a time. */
+#include <immintrin.h>
+
+#include "nn/loops_base.h"
+
+#define LANES  16
+#define TOKENS 8
+#define ROWS   4
+#define DIMS   4
+
+typedef __m512 vf;
+typedef __m512i vb, vi;
+
+INLINE vf splat(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+INLINE vf load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+INLINE void store(float *p, vf v)
+{
+    _mm512_storeu_ps(p, v);
+}
+
+INLINE vf fma_(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+INLINE vf min_(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+INLINE vf max_(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE vf load_f16(const void *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+}
+
+INLINE void store_f16(uint16_t *p, vf v)
+{
+    _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+/* Four rows a register, so that unpacking within 128-bit lanes leaves row r in lane r. */
+INLINE __m512i load_rows(const uint8_t *p, size_t stride)
+{
+    __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
+    v = _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 8 * stride)), 2);
+    return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 12 * stride)), 3);
+}
+
+/* 16 bytes of each row to four registers of 4 bytes of each row. */
+INLINE void transpose(const uint8_t *p, size_t stride, __m512i out[4])
+{
+    __m512i r0 = load_rows(p, stride), r1 = load_rows(p + stride, stride);
+    __m512i r2 = load_rows(p + 2 * stride, stride), r3 = load_rows(p + 3 * stride, stride);
+    __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpacklo_epi32(r2, r3);
+    __m512i c = _mm512_unpackhi_epi32(r0, r1), d = _mm512_unpackhi_epi32(r2, r3);
+
+    out[0] = _mm512_unpacklo_epi64(a, b);
+    out[1] = _mm512_unpackhi_epi64(a, b);
+    out[2] = _mm512_unpacklo_epi64(c, d);
+    out[3] = _mm512_unpackhi_epi64(c, d);
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
+{
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512i v[4];
+
+    transpose(p, stride, v);
+    for (int j = 0; j < 4; j++) {
+        w[j] = v[j] & low;
+        w[4 + j] = _mm512_srli_epi16(v[j], 4) & low;
+    }
+}
+
+/* The f16 at the start of each row's block. */
+INLINE vf load_scales(const uint8_t *p, size_t s)
+{
+    const uint8_t *p4 = p + 4 * s, *p8 = p + 8 * s, *p12 = p + 12 * s;
+#define FOUR(p) \
+    (short)u16_at(p + 3 * s), (short)u16_at(p + 2 * s), (short)u16_at(p + s), (short)u16_at(p)
+    return _mm512_cvtph_ps(_mm256_set_epi16(FOUR(p12), FOUR(p8), FOUR(p4), FOUR(p)));
+#undef FOUR
+}
+
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    unpack_nibbles(p + 2, stride, w);
+    *scale = load_scales(p, stride);
+    *min = *scale * splat(-8);
+}
+
+INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb w[8], vf *scale, vf *min)
+{
+    const uint8_t *p4 = p + 4 * s, *p8 = p + 8 * s, *p12 = p + 12 * s;
+#define FOUR(p) i32_at(p + 3 * s), i32_at(p + 2 * s), i32_at(p + s), i32_at(p)
+    __m512i both = _mm512_set_epi32(FOUR(p12), FOUR(p8), FOUR(p4), FOUR(p));
+#undef FOUR
+
+    unpack_nibbles(p + 4, s, w);
+    *scale = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(both));
+    *min = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
+}
+
+/* vpdpbusd takes unsigned weights: 128 is added here, and taken off through min. */
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    const __m512i sign = _mm512_set1_epi8(-128);
+
+    transpose(p + 2, stride, w);
+    transpose(p + 18, stride, w + 4);
+    for (int j = 0; j < 8; j++)
+        w[j] ^= sign;
+    *scale = load_scales(p, stride);
+    *min = *scale * splat(-128);
+}
+
+INLINE vi dot_q4(vi sums, vb w, const int8_t *q)
+{
+    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(i32_at(q)));
+}
+
+#define dot_q8 dot_q4
+
+INLINE vf value_q4(vi sums)
+{
+    return _mm512_cvtepi32_ps(sums);
+}
+
+#define value_q8 value_q4
+
+#include "nn/kernels_loops.h"
+
+KERNELS(dhole__kernels_avx512, "avx512-vnni");

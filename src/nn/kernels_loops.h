@@ -1,0 +1,52 @@
+/* The loops of struct dhole__kernels, written once over the vectors of an instruction
+ * set. A file kernels_*.c defines what follows, includes this, and ends with
+ * KERNELS(symbol, name):
+ *
+ *   LANES   floats in a vector: 4, 8 or 16
+ *   vf      LANES floats, with + - * and comparison; splat, load, store, fma_, min_ and max_
+ *           (the second operand when one is not a number), load_f16, store_f16
+ *   vb, vi  4 columns of LANES rows in bytes; LANES 32-bit sums of their products
+ *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
+ *   TOKENS  tokens that share an unpacked block in registers, even
+ *   ROWS    rows that share a token's floats in registers, for float weights
+ *   DIMS    vectors of a value that share its weight in registers, for attention
+ *
+ * Quantised products keep rows in the lanes: a block of 32 columns of LANES rows is
+ * unpacked and transposed, then a token's 32 bytes are broadcast four at a time. So
+ * nothing is summed across lanes, one scaling serves LANES rows, and an unpacked block
+ * serves many tokens; for a single token it never leaves the registers. Within a block
+ * all is integer, hence exact; from block to block a row and a token see
+ *   sum = fma(min, x_sum, sum), sum = fma(dot, scale * x_scale, sum)
+ * however many rows and tokens go along. Float products keep columns in the lanes. */
+#ifndef DHOLE_NN_KERNELS_LOOPS_H
+#define DHOLE_NN_KERNELS_LOOPS_H
+
+#include "nn/loops_attend.h"
+#include "nn/loops_float.h"
+#include "nn/loops_ops.h"
+#include "nn/loops_quant.h"
+
+static void matmul(const struct dhole__matmul *m, size_t first, size_t last)
+{
+    switch (m->type) {
+    case DHOLE__F32: all_float_rows(DHOLE__F32, m, first, last); break;
+    case DHOLE__F16: all_float_rows(DHOLE__F16, m, first, last); break;
+    case DHOLE__BF16: all_float_rows(DHOLE__BF16, m, first, last); break;
+    case DHOLE__Q4_0: quant_rows(q4_0, m, first, last); break;
+    case DHOLE__Q4_1: quant_rows(q4_1, m, first, last); break;
+    case DHOLE__Q8_0: quant_rows(q8_0, m, first, last); break;
+    }
+}
+
+#define KERNELS(symbol, text)              \
+    const struct dhole__kernels symbol = { \
+        .name = text,                      \
+        .quantise = quantise,              \
+        .matmul = matmul,                  \
+        .attend = attend,                  \
+        .to_f16 = to_f16,                  \
+        .rms_norm = rms_norm,              \
+        .swiglu = swiglu,                  \
+    }
+
+#endif

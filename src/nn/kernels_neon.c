@@ -1,0 +1,138 @@
+/* Armv8.2 with dot products: 4 rows at a time. */
+#include <arm_neon.h>
+
+#include "nn/loops_base.h"
+
+#define LANES  4
+#define TOKENS 8
+#define ROWS   4
+#define DIMS   4
+
+typedef float32x4_t vf;
+typedef int32x4_t vi;
+typedef int8x16_t vb;
+
+INLINE vf splat(float x)
+{
+    return vdupq_n_f32(x);
+}
+
+INLINE vf load(const float *p)
+{
+    return vld1q_f32(p);
+}
+
+INLINE void store(float *p, vf v)
+{
+    vst1q_f32(p, v);
+}
+
+INLINE vf fma_(vf a, vf b, vf c)
+{
+    return vfmaq_f32(c, a, b);
+}
+
+INLINE vf min_(vf a, vf b)
+{
+    return vminq_f32(a, b);
+}
+
+INLINE vf max_(vf a, vf b)
+{
+    return vmaxq_f32(a, b);
+}
+
+INLINE vf load_f16(const void *p)
+{
+    uint16x4_t halves;
+
+    memcpy(&halves, p, sizeof halves);
+    return vcvt_f32_f16(vreinterpret_f16_u16(halves));
+}
+
+INLINE void store_f16(uint16_t *p, vf v)
+{
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+}
+
+/* 16 bytes of each row to four registers of 4 bytes of each row. */
+INLINE void transpose(const uint8_t *p, size_t stride, uint8x16_t out[4])
+{
+    uint32x4_t r0 = vreinterpretq_u32_u8(vld1q_u8(p));
+    uint32x4_t r1 = vreinterpretq_u32_u8(vld1q_u8(p + stride));
+    uint32x4_t r2 = vreinterpretq_u32_u8(vld1q_u8(p + 2 * stride));
+    uint32x4_t r3 = vreinterpretq_u32_u8(vld1q_u8(p + 3 * stride));
+    uint64x2_t a = vreinterpretq_u64_u32(vzip1q_u32(r0, r1));
+    uint64x2_t b = vreinterpretq_u64_u32(vzip1q_u32(r2, r3));
+    uint64x2_t c = vreinterpretq_u64_u32(vzip2q_u32(r0, r1));
+    uint64x2_t d = vreinterpretq_u64_u32(vzip2q_u32(r2, r3));
+
+    out[0] = vreinterpretq_u8_u64(vzip1q_u64(a, b));
+    out[1] = vreinterpretq_u8_u64(vzip2q_u64(a, b));
+    out[2] = vreinterpretq_u8_u64(vzip1q_u64(c, d));
+    out[3] = vreinterpretq_u8_u64(vzip2q_u64(c, d));
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, int8_t offset, vb w[8])
+{
+    uint8x16_t v[4];
+
+    transpose(p, stride, v);
+    for (int j = 0; j < 4; j++) {
+        w[j] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(v[j], vdupq_n_u8(15))), vdupq_n_s8(offset));
+        w[4 + j] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(v[j], 4)), vdupq_n_s8(offset));
+    }
+}
+
+/* The f16 at p in each row. */
+INLINE vf load_scales(const uint8_t *p, size_t stride)
+{
+    uint16_t halves[LANES] = {u16_at(p), u16_at(p + stride), u16_at(p + 2 * stride),
+                              u16_at(p + 3 * stride)};
+
+    return load_f16(halves);
+}
+
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    unpack_nibbles(p + 2, stride, 8, w);
+    *scale = load_scales(p, stride);
+    *min = splat(0);
+}
+
+INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    unpack_nibbles(p + 4, stride, 0, w);
+    *scale = load_scales(p, stride);
+    *min = load_scales(p + 2, stride);
+}
+
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    uint8x16_t v[8];
+
+    transpose(p + 2, stride, v);
+    transpose(p + 18, stride, v + 4);
+    for (int j = 0; j < 8; j++)
+        w[j] = vreinterpretq_s8_u8(v[j]);
+    *scale = load_scales(p, stride);
+    *min = splat(0);
+}
+
+INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
+{
+    return vdotq_s32(sums, w, vreinterpretq_s8_s32(vdupq_n_s32(i32_at(q))));
+}
+
+#define dot_q4 dot_q8
+
+INLINE vf value_q8(vi sums)
+{
+    return vcvtq_f32_s32(sums);
+}
+
+#define value_q4 value_q8
+
+#include "nn/kernels_loops.h"
+
+KERNELS(dhole__kernels_neon, "neon-dotprod");

@@ -1,0 +1,127 @@
+/* Plain C over the vectors that every compiler target can lower; only for processors
+ * without a set of their own, and as a second opinion for tests. */
+#include "nn/half.h"
+#include "nn/loops_base.h"
+
+#define LANES  4
+#define TOKENS 4
+#define ROWS   2
+#define DIMS   2
+
+typedef float vf __attribute__((vector_size(16)));
+typedef int32_t vi __attribute__((vector_size(16)));
+typedef struct {
+    int8_t byte[4 * LANES];
+} vb;
+
+INLINE vf splat(float x)
+{
+    return (vf){x, x, x, x};
+}
+
+INLINE vf load(const float *p)
+{
+    vf v;
+
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE void store(float *p, vf v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+INLINE vf fma_(vf a, vf b, vf c)
+{
+    return a * b + c;
+}
+
+INLINE vf select(vi mask, vf yes, vf no)
+{
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+
+INLINE vf min_(vf a, vf b)
+{
+    return select(a < b, a, b);
+}
+
+INLINE vf max_(vf a, vf b)
+{
+    return select(a > b, a, b);
+}
+
+INLINE vf load_f16(const void *p)
+{
+    const uint8_t *h = p;
+
+    return (vf){dhole__from_f16(u16_at(h)), dhole__from_f16(u16_at(h + 2)),
+                dhole__from_f16(u16_at(h + 4)), dhole__from_f16(u16_at(h + 6))};
+}
+
+INLINE void store_f16(uint16_t *p, vf v)
+{
+    for (int i = 0; i < LANES; i++)
+        p[i] = dhole__to_f16(v[i]);
+}
+
+INLINE vf load_scales(const uint8_t *p, size_t stride)
+{
+    return (vf){dhole__from_f16(u16_at(p)), dhole__from_f16(u16_at(p + stride)),
+                dhole__from_f16(u16_at(p + 2 * stride)), dhole__from_f16(u16_at(p + 3 * stride))};
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, int offset, vb w[8])
+{
+    for (int i = 0; i < 16; i++)
+        for (int r = 0; r < LANES; r++) {
+            int both = p[(size_t)r * stride + (size_t)i];
+            w[i / 4].byte[4 * r + i % 4] = (int8_t)((both & 15) - offset);
+            w[4 + i / 4].byte[4 * r + i % 4] = (int8_t)((both >> 4) - offset);
+        }
+}
+
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    unpack_nibbles(p + 2, stride, 8, w);
+    *scale = load_scales(p, stride);
+    *min = splat(0);
+}
+
+INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    unpack_nibbles(p + 4, stride, 0, w);
+    *scale = load_scales(p, stride);
+    *min = load_scales(p + 2, stride);
+}
+
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+{
+    for (int i = 0; i < 32; i++)
+        for (int r = 0; r < LANES; r++)
+            w[i / 4].byte[4 * r + i % 4] = (int8_t)p[2 + (size_t)r * stride + (size_t)i];
+    *scale = load_scales(p, stride);
+    *min = splat(0);
+}
+
+INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
+{
+    for (int r = 0; r < LANES; r++)
+        for (int i = 0; i < 4; i++)
+            sums[r] += w.byte[4 * r + i] * q[i];
+    return sums;
+}
+
+#define dot_q4 dot_q8
+
+INLINE vf value_q8(vi sums)
+{
+    return __builtin_convertvector(sums, vf);
+}
+
+#define value_q4 value_q8
+
+#include "nn/kernels_loops.h"
+
+KERNELS(dhole__kernels_portable, "portable");

@@ -1,0 +1,147 @@
+/* Products with quantised weights; see kernels_loops.h. */
+#ifndef DHOLE_NN_LOOPS_QUANT_H
+#define DHOLE_NN_LOOPS_QUANT_H
+
+#include <stdbool.h>
+
+#include "nn/loops_emit.h"
+
+/* 32 columns of LANES rows: value = scale * w + min, w[j] holding columns 4j..4j+3. */
+struct block {
+    vb w[8];
+    vf scale, min;
+};
+
+struct format {
+    size_t bytes; /* of a block in the file */
+    /* Unpacks a block of LANES rows that are `stride` bytes apart. */
+    void (*unpack)(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min);
+    /* sums + w * q, q's four bytes going to every row. */
+    vi (*dot)(vi sums, vb w, const int8_t *q);
+    vf (*value)(vi sums);
+};
+
+static const struct format q4_0 = {18, unpack_q4_0, dot_q4, value_q4};
+static const struct format q4_1 = {20, unpack_q4_1, dot_q4, value_q4};
+static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8};
+
+/* Adds one block's products with `tokens` tokens from `token` on to their sums. */
+INLINE void add_block(struct format f, const struct dhole__matmul *m, const struct block *block,
+                      size_t b, size_t token, int tokens, vf *sum)
+{
+    size_t blocks = m->cols / dhole__quant_block;
+    const int8_t *q = m->q + token * m->cols + b * dhole__quant_block;
+    const float *x_scale = m->scale + token * blocks + b, *x_sum = m->sum + token * blocks + b;
+    vi dots[TOKENS];
+
+    UNROLL
+    for (int t = 0; t < tokens; t++)
+        dots[t] = (vi){0};
+    UNROLL
+    for (int j = 0; j < 8; j++) {
+        vb w = block->w[j];
+        UNROLL
+        for (int t = 0; t < tokens; t++)
+            dots[t] = f.dot(dots[t], w, q + (size_t)t * m->cols + 4 * j);
+    }
+    UNROLL
+    for (int t = 0; t < tokens; t++) {
+        size_t at = (size_t)t * blocks;
+        sum[t] = fma_(block->min, splat(x_sum[at]), sum[t]);
+        sum[t] = fma_(f.value(dots[t]), block->scale * splat(x_scale[at]), sum[t]);
+    }
+}
+
+/* One token: blocks go from the file to the sum in registers. */
+INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t count)
+{
+    const uint8_t *p = m->weight + row * m->row_bytes;
+    size_t stride = count == LANES ? m->row_bytes : 0;
+    size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+    float part[LANES];
+
+    for (size_t b = 0; b < blocks;) {
+        size_t end = least(b + unit, blocks);
+        vf sum = splat(0);
+        for (; b < end; b++, p += f.bytes) {
+            struct block block;
+            f.unpack(p, stride, block.w, &block.scale, &block.min);
+            add_block(f, m, &block, b, 0, 1, &sum);
+        }
+        store(part, sum);
+        emit(m, 0, row, part, count);
+    }
+}
+
+enum { chunk_blocks = 16 };
+
+/* Some blocks of LANES rows, unpacked, and where they stand in their unit. */
+struct chunk {
+    struct block block[chunk_blocks];
+    size_t start, end;
+    bool first, last;
+};
+
+INLINE void chunk_tokens(struct format f, const struct dhole__matmul *m, const struct chunk *chunk,
+                         size_t row, size_t count, size_t token, int tokens)
+{
+    float *y = m->y + token * m->stride + row, part[LANES];
+    vf sum[TOKENS];
+
+    UNROLL
+    for (int t = 0; t < tokens; t++)
+        sum[t] = chunk->first ? splat(0) : load_n(y + (size_t)t * m->stride, count);
+    for (size_t b = chunk->start; b < chunk->end; b++)
+        add_block(f, m, &chunk->block[b - chunk->start], b, token, tokens, sum);
+    UNROLL
+    for (int t = 0; t < tokens; t++) {
+        if (chunk->last) {
+            store(part, sum[t]);
+            emit(m, token + (size_t)t, row, part, count);
+        } else {
+            store_n(y + (size_t)t * m->stride, sum[t], count);
+        }
+    }
+}
+
+/* Many tokens: each chunk is unpacked once, and y keeps the sums between chunks. */
+INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row, size_t count)
+{
+    const uint8_t *p = m->weight + row * m->row_bytes;
+    size_t stride = count == LANES ? m->row_bytes : 0;
+    size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+    struct chunk chunk;
+
+    for (size_t b = 0; b < blocks; b = chunk.end) {
+        size_t unit_end = least((b / unit + 1) * unit, blocks);
+        chunk.start = b;
+        chunk.end = least(b + chunk_blocks, unit_end);
+        chunk.first = b % unit == 0;
+        chunk.last = chunk.end == unit_end;
+        for (size_t i = 0; i < chunk.end - b; i++, p += f.bytes)
+            f.unpack(p, stride, chunk.block[i].w, &chunk.block[i].scale, &chunk.block[i].min);
+        size_t t = 0;
+        for (; t + TOKENS <= m->tokens; t += TOKENS)
+            chunk_tokens(f, m, &chunk, row, count, t, TOKENS);
+        for (; t + TOKENS / 2 <= m->tokens; t += TOKENS / 2)
+            chunk_tokens(f, m, &chunk, row, count, t, TOKENS / 2);
+        for (; t < m->tokens; t++)
+            chunk_tokens(f, m, &chunk, row, count, t, 1);
+    }
+}
+
+/* The last few rows, too few for the lanes, go one by one: every lane then holds the same
+ * row, and one is kept. */
+INLINE void quant_rows(struct format f, const struct dhole__matmul *m, size_t first, size_t last)
+{
+    for (size_t row = first; row < last;) {
+        size_t count = last - row >= LANES ? LANES : 1;
+        if (m->tokens == 1)
+            one_token(f, m, row, count);
+        else
+            many_tokens(f, m, row, count);
+        row += count;
+    }
+}
+
+#endif
