@@ -66,7 +66,8 @@ typedef struct dhole_options {
 
 /* Start from this: dhole_options options = DHOLE_OPTIONS_INIT; */
 /* clang-format off */
-#define DHOLE_OPTIONS_INIT {.listen_fd = -1, .cancel_fd = -1}
+#define DHOLE_OPTIONS_INIT \
+    {NULL, 0, 0, NULL, -1, NULL, NULL, NULL, NULL, 0, -1, 0, 0, 0} /* C++11 takes it too */
 /* clang-format on */
 
 /* Joins the group: blocks until every rank is connected or the deadline. NULL options

@@ -26,8 +26,9 @@ typedef struct dhole_pin {
 /* Makes a fresh key. The caller frees *out with dhole_identity_free. */
 dhole_err dhole_identity_generate(dhole_identity **out);
 
-/* Reads a private key in PEM form (PKCS #8). DHOLE_ERR_AUTH when it is not a P-256
- * private key. The text is not kept. */
+/* Reads a private key in PEM form (PKCS #8, not encrypted, with the public key, as
+ * `openssl genpkey` writes it). DHOLE_ERR_AUTH when it is not a P-256 private key. The text is
+ * not kept. */
 dhole_err dhole_identity_from_pem(const char *pem, size_t length, dhole_identity **out);
 
 /* The private key as NUL-terminated PEM text, *length bytes without the NUL. A

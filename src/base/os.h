@@ -2,6 +2,7 @@
 #ifndef DHOLE_BASE_OS_H
 #define DHOLE_BASE_OS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Overwrites memory in a way that the compiler keeps. */
@@ -9,6 +10,9 @@ void dhole__wipe(void *p, size_t n);
 
 /* Processors that this process may run on; at least 1. */
 int dhole__cpu_count(void);
+
+/* Whether this processor has the int8 dot products of Armv8.2; false on others than Arm. */
+bool dhole__cpu_has_dot_product(void);
 
 /* Names the calling thread for debuggers; at most 15 characters are kept. */
 void dhole__thread_name(const char *name);

@@ -20,6 +20,16 @@ int dhole__cpu_count(void)
     return n > 0 ? (int)n : 1;
 }
 
+/* Every Mac with an Arm processor has them. */
+bool dhole__cpu_has_dot_product(void)
+{
+#if defined(__aarch64__)
+    return true;
+#else
+    return false;
+#endif
+}
+
 void dhole__thread_name(const char *name)
 {
     pthread_setname_np(name);

@@ -28,4 +28,5 @@ struct dhole__sys dhole__sys = {
     .recvmsg = recvmsg,
     .poll = poll,
     .pipe = pipe,
+    .thread_create = pthread_create,
 };

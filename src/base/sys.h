@@ -5,6 +5,7 @@
 #define DHOLE_BASE_SYS_H
 
 #include <poll.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,6 +29,8 @@ struct dhole__sys {
     ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
     int (*pipe)(int fds[2]);
+    int (*thread_create)(pthread_t *thread, const pthread_attr_t *attributes,
+                         void *(*main)(void *arg), void *arg);
 };
 
 extern struct dhole__sys dhole__sys;

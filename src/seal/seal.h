@@ -28,16 +28,25 @@ DHOLE__MUST_CHECK dhole_err dhole__tls_export(struct dhole__conn *tls, const cha
                                               const void *context, size_t context_length,
                                               uint8_t *out, size_t length);
 
-/* Wraps `lower` as lane number `lane` of the pair whose control connection is
- * `tls`: keys for both directions come from its exporter. On success *out owns
- * `lower` and does not refer to `tls`; on failure the caller still owns `lower`. */
+/* Wraps `lower` as lane number `lane`, at most 63, of the pair whose control connection is `tls`:
+ * keys for both directions come from its exporter. A number can be used once, so that no key is.
+ * On success *out owns `lower` and does not refer to `tls`; on failure the caller still owns
+ * `lower`.
+ *
+ * A record that is not authentic, or not the next one, is DHOLE_ERR_AUTH in this and every later
+ * call; none of its bytes are seen. A stream that ends, be it in the middle of a record, is
+ * DHOLE_ERR_PEER_LOST, as a peer that dies looks the same. */
 DHOLE__MUST_CHECK dhole_err dhole__lane_open(struct dhole__conn *lower, struct dhole__conn *tls,
                                              enum dhole__seal_side side, uint32_t lane,
                                              struct dhole__conn **out);
 
-/* The same with keys that the caller has: for tests and vectors. */
+/* The same with secrets that the caller has, one a direction: for tests and vectors. */
 DHOLE__MUST_CHECK dhole_err dhole__lane_open_keyed(
-    struct dhole__conn *lower, const uint8_t send_key[static dhole__lane_key_size],
-    const uint8_t recv_key[static dhole__lane_key_size], struct dhole__conn **out);
+    struct dhole__conn *lower, const uint8_t send_secret[static dhole__lane_key_size],
+    const uint8_t recv_secret[static dhole__lane_key_size], struct dhole__conn **out);
+
+/* Moves to new keys every `records` records instead of 2^18; both sides, before any data. For
+ * tests. */
+void dhole__lane_rekey_every(struct dhole__conn *lane, uint64_t records);
 
 #endif
