@@ -1,0 +1,281 @@
+#include "infer/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "base/sys.h"
+
+enum {
+    default_context_max = 8192,
+    threads_max = 1024,
+    step_timeout_ms = 10 * 60 * 1000,
+    /* Waiting for work may take for ever; the group notices a lost rank 0 by itself. */
+    idle_timeout_days = 1000
+};
+
+static const int64_t idle_timeout_ms = (int64_t)idle_timeout_days * 24 * 3600 * 1000;
+
+static const struct dhole__engine_ops *ops_of(dhole_parallel parallel)
+{
+    switch (parallel) {
+    case DHOLE_PARALLEL_TP: return &dhole__engine_tp;
+    case DHOLE_PARALLEL_PP: return &dhole__engine_pp;
+    default: return &dhole__engine_single;
+    }
+}
+
+static dhole_err check_options(const struct dhole__llama *model,
+                               const dhole_engine_options *options)
+{
+    if (options->threads < 0 || options->threads > threads_max)
+        return dhole__fail(DHOLE_ERR_INVALID, "%d threads: 0 (all processors) to %d can be asked",
+                           options->threads, threads_max);
+    if (options->context < 0 || options->context > model->context)
+        return dhole__fail(DHOLE_ERR_INVALID,
+                           "a context of %d tokens: the model goes from 1 to %d (0: the default)",
+                           options->context, model->context);
+    return DHOLE_OK;
+}
+
+static int context_of(const struct dhole__llama *model, const dhole_engine_options *options)
+{
+    if (options->context > 0)
+        return options->context;
+    return model->context < default_context_max ? model->context : default_context_max;
+}
+
+/* What must be the same on all ranks; exchanged as bytes. */
+struct terms {
+    uint8_t model[32];
+    int32_t parallel, context;
+};
+
+static dhole_err agree(const dhole_engine *e, dhole_parallel parallel)
+{
+    struct terms all[dhole__ranks_max];
+    struct terms *mine = &all[e->rank];
+    dhole_err err;
+
+    dhole_model_digest(e->file, mine->model);
+    mine->parallel = (int32_t)parallel;
+    mine->context = e->context;
+    err = dhole_all_gather(e->group, mine, all, sizeof *mine, DHOLE_U8);
+    if (err)
+        return err;
+    for (int r = 0; r < e->size; r++) {
+        if (memcmp(all[r].model, mine->model, sizeof mine->model) != 0)
+            return dhole__fail(DHOLE_ERR_MISMATCH,
+                               "rank %d has another model file than rank %d: give all ranks the "
+                               "same one",
+                               r, e->rank);
+        if (all[r].parallel != mine->parallel || all[r].context != mine->context)
+            return dhole__fail(
+                DHOLE_ERR_MISMATCH, "rank %d runs %s with a context of %d, rank %d runs %s with %d",
+                r, dhole_parallel_name((dhole_parallel)all[r].parallel), (int)all[r].context,
+                e->rank, dhole_parallel_name(parallel), e->context);
+    }
+    return DHOLE_OK;
+}
+
+static dhole_err create_stage(dhole_engine *e, int threads)
+{
+    struct dhole__stage_options options = {
+        .sum_group = e->ops->sums ? e->group : NULL,
+        .threads = threads > 0 ? threads : dhole__cpu_count(),
+        .context = e->context,
+    };
+    dhole_err err = e->ops->share(e->model, e->size, e->rank, &options.share);
+
+    if (err)
+        return err;
+    if (e->rank > 0 && options.share.vocab.count > 0) {
+        size_t bytes = options.share.vocab.count * sizeof *e->head_shard;
+        e->head_shard = dhole__sys.malloc(bytes);
+        if (e->head_shard == NULL)
+            return dhole__fail_nomem(bytes, "logits");
+    }
+    return dhole__stage_create(e->model, &options, &e->stage);
+}
+
+static void destroy(dhole_engine *e)
+{
+    dhole__stage_free(e->stage);
+    free(e->head_shard);
+    free(e);
+}
+
+dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
+                              const dhole_engine_options *options, dhole_engine **out)
+{
+    const struct dhole__llama *llama = dhole__model_llama(model);
+    int size = group != NULL ? dhole_size(group) : 1;
+    dhole_parallel parallel;
+    dhole_engine *e;
+    dhole_err err = check_options(llama, options);
+
+    if (err == DHOLE_OK)
+        err = dhole_parallel_choose(model, size, options->parallel, &parallel, NULL, 0);
+    if (err)
+        return err;
+    e = dhole__sys.calloc(1, sizeof *e);
+    if (e == NULL)
+        return dhole__fail_nomem(sizeof *e, "an engine");
+    e->ops = ops_of(parallel);
+    e->file = model;
+    e->model = llama;
+    e->group = group;
+    e->rank = group != NULL ? dhole_rank(group) : 0;
+    e->size = size;
+    e->context = context_of(llama, options);
+    err = create_stage(e, options->threads);
+    if (err == DHOLE_OK && size > 1)
+        err = dhole_set_timeout(group, step_timeout_ms);
+    if (err == DHOLE_OK && size > 1)
+        err = agree(e, parallel);
+    if (err) {
+        destroy(e);
+        return err;
+    }
+    *out = e;
+    return DHOLE_OK;
+}
+
+/* The barrier keeps a rank from leaving while another has yet to hear of the end, and would
+ * take the leaving for a loss. */
+static dhole_err end(dhole_engine *e)
+{
+    struct dhole__command command = {.kind = DHOLE__COMMAND_END};
+    dhole_err err = e->ops->announce(e, &command);
+
+    return err ? err : dhole_barrier(e->group);
+}
+
+void dhole_engine_free(dhole_engine *e)
+{
+    if (e == NULL)
+        return;
+    if (e->rank == 0 && e->size > 1)
+        (void)end(e); /* a broken group has told the others already */
+    destroy(e);
+}
+
+static dhole_err check_tokens(const dhole_engine *e, const int32_t *tokens, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= e->model->vocab)
+            return dhole__fail(DHOLE_ERR_INVALID, "token %d is not in the vocabulary of %d",
+                               (int)tokens[i], e->model->vocab);
+    return DHOLE_OK;
+}
+
+static dhole_err check_command(const dhole_engine *e, const struct dhole__command *command)
+{
+    if (command->kind == DHOLE__COMMAND_END)
+        return DHOLE_OK;
+    if (command->kind != DHOLE__COMMAND_STEP || command->count < 1 ||
+        command->count > dhole__chunk_max || command->position < 0 ||
+        command->position > e->context - command->count)
+        return dhole__fail(
+            DHOLE_ERR_PROTOCOL, "rank 0 sent command %d for %d tokens at position %d of %d",
+            (int)command->kind, (int)command->count, (int)command->position, e->context);
+    return DHOLE_OK;
+}
+
+/* One command; *ended when it was the last. */
+static dhole_err serve_one(dhole_engine *e, bool *ended)
+{
+    struct dhole__command command = {0};
+    dhole_err err = dhole_set_timeout(e->group, idle_timeout_ms);
+
+    if (err == DHOLE_OK)
+        err = e->ops->announce(e, &command);
+    if (err == DHOLE_OK)
+        err = dhole_set_timeout(e->group, step_timeout_ms);
+    if (err == DHOLE_OK)
+        err = check_command(e, &command);
+    if (err)
+        return err;
+    *ended = command.kind == DHOLE__COMMAND_END;
+    return *ended ? DHOLE_OK : e->ops->step(e, &command, NULL);
+}
+
+dhole_err dhole_engine_serve(dhole_engine *e)
+{
+    bool ended = false;
+
+    if (e->rank == 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "rank 0 leads; the other ranks serve");
+    while (!ended) {
+        dhole_err err = serve_one(e, &ended);
+        if (err)
+            return err;
+    }
+    (void)dhole_barrier(e->group); /* the work is done, whoever leaves first */
+    return DHOLE_OK;
+}
+
+static dhole_err check_forward(const dhole_engine *e, const int32_t *tokens, size_t count)
+{
+    if (e->rank != 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "rank %d serves; rank 0 leads", e->rank);
+    if (count == 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "no tokens to feed: give at least one");
+    if (count > (size_t)(e->context - e->position))
+        return dhole__fail(DHOLE_ERR_LIMIT,
+                           "%zu tokens do not fit: the context holds %d, %d of them taken", count,
+                           e->context, e->position);
+    return check_tokens(e, tokens, count);
+}
+
+static dhole_err step(dhole_engine *e, const int32_t *tokens, size_t count, float *logits)
+{
+    struct dhole__command command = {
+        .kind = DHOLE__COMMAND_STEP,
+        .position = e->position,
+        .count = (int32_t)count,
+        .last = logits != NULL,
+    };
+    dhole_err err;
+
+    if (atomic_load(&e->cancelled))
+        return dhole__fail(DHOLE_ERR_CANCELLED, "cancelled at position %d", e->position);
+    memcpy(command.tokens, tokens, count * sizeof *tokens);
+    err = e->ops->announce(e, &command);
+    if (err == DHOLE_OK)
+        err = e->ops->step(e, &command, logits);
+    if (err == DHOLE_OK)
+        e->position += command.count;
+    return err;
+}
+
+dhole_err dhole_engine_forward(dhole_engine *e, const int32_t *tokens, size_t count, float *logits)
+{
+    dhole_err err = check_forward(e, tokens, count);
+
+    for (size_t done = 0; err == DHOLE_OK && done < count;) {
+        size_t n = count - done < dhole__chunk_max ? count - done : dhole__chunk_max;
+        err = step(e, tokens + done, n, done + n == count ? logits : NULL);
+        done += n;
+    }
+    return err;
+}
+
+int dhole_engine_position(const dhole_engine *e)
+{
+    return e->position;
+}
+
+dhole_err dhole_engine_reset(dhole_engine *e)
+{
+    if (e->rank != 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "rank %d serves; rank 0 leads", e->rank);
+    e->position = 0;
+    atomic_store(&e->cancelled, false);
+    return DHOLE_OK;
+}
+
+void dhole_engine_cancel(dhole_engine *e)
+{
+    atomic_store(&e->cancelled, true);
+}
