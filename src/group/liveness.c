@@ -108,7 +108,7 @@ static void lost(struct dhole__liveness *live, int peer, const char *why)
 {
     char text[text_max];
 
-    snprintf(text, sizeof text, "rank %d was lost: %s", peer, why);
+    snprintf(text, sizeof text, "rank %d was lost: %.400s", peer, why);
     decide(live, DHOLE_ERR_PEER_LOST, peer, text);
 }
 

@@ -1,0 +1,372 @@
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "cli/answer.h"
+#include "cli/cli.h"
+#include "cli/prompt.h"
+#include "cli/signals.h"
+#include "cli/spawn.h"
+
+enum { ranks_max = 8, threads_max = 1024, default_max_tokens = 512 };
+
+struct arguments {
+    const char *model, *prompt, *system, *logits_out;
+    bool raw, stats, json;
+    dhole_parallel parallel;
+    long long max_tokens, ranks, threads;
+    dhole_sampling sampling;
+};
+
+struct run {
+    const struct arguments *arguments;
+    dhole_model *model;
+    int32_t *prompt;
+    size_t prompt_count;
+    dhole_parallel parallel;
+    char reason[256];
+    struct dhole__answer answer;
+    struct dhole__ranks *ranks; /* NULL: this one alone */
+    dhole_generation result;
+    dhole_stats traffic;
+};
+
+static dhole_err load_prompt(struct run *run)
+{
+    const struct arguments *a = run->arguments;
+    struct dhole__buf text;
+    dhole_err err = dhole__prompt_read(a->prompt, &text);
+
+    if (err)
+        return err;
+    err = dhole_prompt_tokens(run->model, a->system, (const char *)text.data, a->raw, &run->prompt,
+                              &run->prompt_count);
+    dhole__buf_free(&text);
+    return err;
+}
+
+static int threads_of(const struct arguments *a)
+{
+    int each = dhole__cpu_count() / (int)a->ranks;
+
+    if (a->threads > 0)
+        return (int)a->threads;
+    return each > 0 ? each : 1;
+}
+
+/* What the ranks must agree on: the model and how it is split. */
+static void describe_agreement(const struct run *run, char *out, size_t size)
+{
+    uint8_t digest[32];
+    char hex[2 * sizeof digest + 1];
+
+    dhole_model_digest(run->model, digest);
+    for (size_t i = 0; i < sizeof digest; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    snprintf(out, size, "model %s, %s on %lld ranks", hex, dhole_parallel_name(run->parallel),
+             run->arguments->ranks);
+}
+
+static dhole_err start_ranks(struct run *run)
+{
+    const struct arguments *a = run->arguments;
+    char agreement[256];
+    struct dhole__spawn_options options = {
+        .count = (int)a->ranks,
+        .model = a->model,
+        .agreement = agreement,
+        .parallel = run->parallel,
+        .threads = threads_of(a),
+    };
+
+    if (a->ranks == 1)
+        return DHOLE_OK;
+    describe_agreement(run, agreement, sizeof agreement);
+    return dhole__ranks_start(&options, &run->ranks);
+}
+
+/* Says what failed, unless that has been done; returns the exit code. */
+static int fail(const struct run *run, dhole_err err)
+{
+    if (run->answer.reader_gone)
+        return DHOLE__EXIT_FAILED;
+    if (err != DHOLE_ERR_CANCELLED || !dhole__signals_caught())
+        return dhole__report(err);
+    fprintf(stderr, "dhole: interrupted\n");
+    return DHOLE__EXIT_SIGNAL + dhole__signals_caught();
+}
+
+/* All that comes before the ranks compute. */
+static dhole_err prepare(struct run *run)
+{
+    const struct arguments *a = run->arguments;
+    dhole_err err = dhole_parallel_choose(run->model, (int)a->ranks, a->parallel, &run->parallel,
+                                          run->reason, sizeof run->reason);
+
+    if (err == DHOLE_OK)
+        err = load_prompt(run);
+    if (err == DHOLE_OK)
+        err = dhole__answer_begin(&run->answer, run->model, a->json, a->logits_out);
+    if (err == DHOLE_OK)
+        err = dhole__signals_install();
+    if (err == DHOLE_OK)
+        err = start_ranks(run);
+    return err;
+}
+
+/* Generates with the engine, and ends it on all ranks. */
+static int answer(struct run *run, dhole_engine *engine)
+{
+    const struct arguments *a = run->arguments;
+    int code = DHOLE__EXIT_DONE;
+    dhole_err err;
+
+    dhole__signals_engine(engine);
+    err = dhole_generate(engine, run->prompt, run->prompt_count, (size_t)a->max_tokens,
+                         &a->sampling, dhole__answer_token, &run->answer, &run->result);
+    dhole__signals_engine(NULL);
+    if (err == DHOLE_OK)
+        err = dhole__answer_finish(&run->answer);
+    if (err)
+        code = fail(run, err); /* now, as ending the engine may fail on its own account */
+    dhole_engine_free(engine);
+    return code;
+}
+
+static int compute(struct run *run)
+{
+    dhole_group *group = run->ranks != NULL ? dhole__ranks_group(run->ranks) : NULL;
+    dhole_engine_options options = {.parallel = run->parallel,
+                                    .threads = threads_of(run->arguments)};
+    dhole_engine *engine;
+    dhole_err err = dhole_engine_create(run->model, group, &options, &engine);
+    int code = err ? fail(run, err) : answer(run, engine);
+
+    if (group != NULL)
+        dhole_group_stats(group, &run->traffic);
+    return code;
+}
+
+static double rate(size_t count, double seconds)
+{
+    return seconds > 0 ? (double)count / seconds : 0;
+}
+
+static bool print_json(const struct run *run)
+{
+    const dhole_generation *r = &run->result;
+    const struct dhole__buf *text = &run->answer.text;
+    json_t *root = json_pack(
+        "{s:s%, s:O, s:I, s:I, s:f, s:f, s:I, s:s, s:s, s:I, s:I, s:s}", "text",
+        text->len > 0 ? (const char *)text->data : "", text->len, "tokens", run->answer.tokens,
+        "prompt_tokens", (json_int_t)r->prompt_tokens, "generated", (json_int_t)r->generated,
+        "prefill_tps", rate(r->prompt_tokens, r->prefill_seconds), "decode_tps",
+        rate(r->decode_steps, r->decode_seconds), "ranks", (json_int_t)run->arguments->ranks,
+        "parallel", dhole_parallel_name(run->parallel), "reason", run->reason, "sealed_bytes",
+        (json_int_t)run->traffic.sealed_bytes, "plain_bytes", (json_int_t)run->traffic.plain_bytes,
+        "stop", dhole_stop_name(r->stop));
+    bool ok = root != NULL && json_dumpf(root, stdout, 0) == 0 && putchar('\n') != EOF;
+
+    json_decref(root);
+    return dhole__flush_stdout() && ok;
+}
+
+static void print_stats(const struct run *run)
+{
+    const dhole_generation *r = &run->result;
+
+    fprintf(stderr,
+            "\n"
+            "prompt     %6zu tokens  %8.3f s  %8.1f tokens/s\n"
+            "generated  %6zu tokens  %8.3f s  %8.1f tokens/s\n"
+            "ranks      %6lld         %s: %s\n"
+            "sealed     %llu bytes, in the clear %llu bytes\n"
+            "stop       %s\n",
+            r->prompt_tokens, r->prefill_seconds, rate(r->prompt_tokens, r->prefill_seconds),
+            r->generated, r->decode_seconds, rate(r->decode_steps, r->decode_seconds),
+            run->arguments->ranks, dhole_parallel_name(run->parallel), run->reason,
+            (unsigned long long)run->traffic.sealed_bytes,
+            (unsigned long long)run->traffic.plain_bytes, dhole_stop_name(r->stop));
+}
+
+/* What is said after the answer; returns the exit code. */
+static int conclude(const struct run *run)
+{
+    int number = dhole__signals_caught();
+
+    if (run->arguments->stats)
+        print_stats(run);
+    if (run->arguments->json && !print_json(run))
+        return DHOLE__EXIT_FAILED;
+    if (run->result.stop == DHOLE_STOP_CALLER && number != 0)
+        return DHOLE__EXIT_SIGNAL + number;
+    return DHOLE__EXIT_DONE;
+}
+
+static int run(const struct arguments *arguments)
+{
+    struct run r = {.arguments = arguments};
+    dhole_err err = dhole_model_open(arguments->model, &r.model);
+    int code;
+
+    if (err)
+        return dhole__report_model(err);
+    err = prepare(&r);
+    code = err ? fail(&r, err) : compute(&r);
+    dhole__ranks_end(r.ranks, code == DHOLE__EXIT_DONE);
+    if (code == DHOLE__EXIT_DONE)
+        code = conclude(&r);
+    dhole__answer_free(&r.answer);
+    free(r.prompt);
+    dhole_model_close(r.model);
+    return code;
+}
+
+static bool parse_parallel(char **argv, dhole_parallel *out)
+{
+    for (int p = DHOLE_PARALLEL_AUTO; p <= DHOLE_PARALLEL_PP; p++)
+        if (strcmp(optarg, dhole_parallel_name((dhole_parallel)p)) == 0) {
+            *out = (dhole_parallel)p;
+            return true;
+        }
+    dhole__usage(argv[0], "--parallel \"%s\": expected auto, single, tp or pp", optarg);
+    return false;
+}
+
+enum {
+    opt_model = 256,
+    opt_prompt,
+    opt_raw,
+    opt_system,
+    opt_max_tokens,
+    opt_ranks,
+    opt_parallel,
+    opt_threads,
+    opt_temperature,
+    opt_top_k,
+    opt_top_p,
+    opt_seed,
+    opt_stats,
+    opt_json,
+    opt_logits_out
+};
+
+static const struct option options[] = {
+    {"model", required_argument, NULL, opt_model},
+    {"prompt", required_argument, NULL, opt_prompt},
+    {"raw", no_argument, NULL, opt_raw},
+    {"system", required_argument, NULL, opt_system},
+    {"max-tokens", required_argument, NULL, opt_max_tokens},
+    {"ranks", required_argument, NULL, opt_ranks},
+    {"parallel", required_argument, NULL, opt_parallel},
+    {"threads", required_argument, NULL, opt_threads},
+    {"temperature", required_argument, NULL, opt_temperature},
+    {"top-k", required_argument, NULL, opt_top_k},
+    {"top-p", required_argument, NULL, opt_top_p},
+    {"seed", required_argument, NULL, opt_seed},
+    {"stats", no_argument, NULL, opt_stats},
+    {"json", no_argument, NULL, opt_json},
+    {"logits-out", required_argument, NULL, opt_logits_out},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+/* Takes option c; false after its fault has been printed. */
+static bool take(char **argv, int c, struct arguments *a)
+{
+    long long n = 0;
+    bool ok = true;
+
+    switch (c) {
+    case opt_model: a->model = optarg; break;
+    case opt_prompt: a->prompt = optarg; break;
+    case opt_raw: a->raw = true; break;
+    case opt_system: a->system = optarg; break;
+    case opt_max_tokens:
+        ok = dhole__option_int(argv, "max-tokens", 0, INT_MAX, &a->max_tokens);
+        break;
+    case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, ranks_max, &a->ranks); break;
+    case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
+    case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
+    case opt_temperature:
+        ok = dhole__option_float(argv, "temperature", 0, HUGE_VALF, &a->sampling.temperature);
+        break;
+    case opt_top_k:
+        ok = dhole__option_int(argv, "top-k", 0, INT_MAX, &n);
+        a->sampling.top_k = (int)n;
+        break;
+    case opt_top_p: ok = dhole__option_float(argv, "top-p", 0, 1, &a->sampling.top_p); break;
+    case opt_seed:
+        ok = dhole__option_int(argv, "seed", 0, LLONG_MAX, &n);
+        a->sampling.seed = (uint64_t)n;
+        break;
+    case opt_stats: a->stats = true; break;
+    case opt_json: a->json = true; break;
+    case opt_logits_out: a->logits_out = optarg; break;
+    default: return false;
+    }
+    return ok;
+}
+
+static int generate(int argc, char **argv)
+{
+    struct arguments a = {.max_tokens = default_max_tokens, .ranks = 1, .sampling = {.top_p = 1}};
+    int c;
+
+    while ((c = dhole__next_option(argc, argv, options)) != -1) {
+        if (c == 'h')
+            return dhole__help_on(&dhole__cmd_generate);
+        if (!take(argv, c, &a))
+            return DHOLE__EXIT_USAGE;
+    }
+    if (a.model == NULL)
+        return dhole__usage(argv[0], "--model FILE is missing");
+    if (a.prompt == NULL)
+        return dhole__usage(argv[0], "--prompt TEXT is missing");
+    return run(&a);
+}
+
+const struct dhole__subcommand dhole__cmd_generate = {
+    .name = "generate",
+    .summary = "answers a prompt",
+    .help =
+        "Usage: dhole generate --model FILE --prompt TEXT|- [OPTIONS]\n"
+        "\n"
+        "The answer goes to stdout as it is produced, everything else to stderr.\n"
+        "\n"
+        "  --model FILE        a GGUF file\n"
+        "  --prompt TEXT       the prompt; - reads it from stdin\n"
+        "  --raw               feed the prompt as it is, without the chat template\n"
+        "  --system TEXT       system text of the chat template\n"
+        "  --max-tokens N      stop after N tokens (default 512)\n"
+        "  --ranks N           share the work among N processes, 1 to 8 (default 1), that talk "
+        "over\n"
+        "                      sealed connections\n"
+        "  --parallel HOW      auto, single, tp (each rank computes a share of every layer) or pp\n"
+        "                      (each rank holds a run of layers); default auto\n"
+        "  --threads N         threads of each rank (default: processors / ranks)\n"
+        "  --temperature T     0 always takes the likeliest token (default 0)\n"
+        "  --top-k K           choose among the K likeliest tokens only (default 0: all)\n"
+        "  --top-p P           choose among the fewest tokens that hold P of the probability\n"
+        "                      (default 1: all)\n"
+        "  --seed S            the same seed gives the same answer (default 0)\n"
+        "  --stats             print times and traffic to stderr at the end\n"
+        "  --json              print one JSON object at the end instead of the text: text, "
+        "tokens,\n"
+        "                      prompt_tokens, generated, prefill_tps, decode_tps, ranks, "
+        "parallel,\n"
+        "                      reason, sealed_bytes, plain_bytes, stop (end, length, context,\n"
+        "                      interrupted)\n"
+        "  --logits-out FILE   write a row of f32 logits, little-endian, for each token of the\n"
+        "                      answer\n"
+        "\n"
+        "Ctrl-C ends the answer on all ranks; a second one kills.\n"
+        "\n"
+        "Examples:\n"
+        "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --stats\n"
+        "  dhole generate --model smol.gguf --prompt - --ranks 2 --parallel pp < question.txt\n",
+    .run = generate,
+};

@@ -1,0 +1,43 @@
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+const struct dhole__subcommand *const dhole__subcommands[] = {
+    &dhole__cmd_generate, &dhole__cmd_tokenize, &dhole__cmd_version,
+    &dhole__cmd_help,     &dhole__cmd_rank,     NULL,
+};
+
+static const struct dhole__subcommand *find(const char *name)
+{
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return &dhole__cmd_help;
+    if (strcmp(name, "--version") == 0)
+        return &dhole__cmd_version;
+    for (int i = 0; dhole__subcommands[i] != NULL; i++)
+        if (strcmp(name, dhole__subcommands[i]->name) == 0)
+            return dhole__subcommands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    const struct dhole__subcommand *command;
+    int code;
+
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write() */
+    if (argc < 2) {
+        fprintf(stderr, "dhole: no command given; see dhole help\n");
+        return DHOLE__EXIT_USAGE;
+    }
+    command = find(argv[1]);
+    if (command == NULL) {
+        fprintf(stderr, "dhole: there is no command \"%s\"; see dhole help\n", argv[1]);
+        return DHOLE__EXIT_USAGE;
+    }
+    code = command->run(argc - 1, argv + 1);
+    if (!dhole__flush_stdout() && code == DHOLE__EXIT_DONE)
+        code = DHOLE__EXIT_FAILED;
+    return code;
+}
