@@ -26,4 +26,11 @@ static inline dhole_err dhole__fault_repeat(const struct dhole__fault *fault)
     return dhole__fail(fault->err, "%s", fault->text);
 }
 
+/* The caller did not offer again all of the bytes that are on their way. */
+static inline dhole_err dhole__fail_offer(size_t offered, size_t under_way)
+{
+    return dhole__fail(DHOLE_ERR_INVALID, "%zu bytes offered, but %zu are on their way already",
+                       offered, under_way);
+}
+
 #endif

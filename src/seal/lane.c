@@ -34,6 +34,10 @@ struct lane {
     struct dhole__conn *lower;
     struct dhole__fault fault;
 
+    /* A server seals nothing until it has opened a record, so that it can try again after a
+     * stranger came instead of the client, without sealing two first records under one key. */
+    bool hears_first;
+
     struct dhole__record_key seal;
     uint8_t *out; /* the record on its way; out_size bytes */
     size_t out_at, out_end;
@@ -74,15 +78,15 @@ static dhole_err lane_send(struct dhole__conn *conn, const struct iovec *iov, in
     *moved = 0;
     if (lane->fault.err)
         return dhole__fault_repeat(&lane->fault);
+    if (lane->hears_first && lane->open.number == 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "a lane's client must be heard before its server");
     while (left > 0) {
         size_t length = left < dhole__lane_record_max ? left : dhole__lane_record_max;
 
         if (lane->out_end > 0) {
             length = lane->out_end - dhole__record_extra;
             if (length > left)
-                return dhole__fail(DHOLE_ERR_INVALID,
-                                   "%zu bytes offered, but %zu are on their way already", left,
-                                   length);
+                return dhole__fail_offer(left, length);
         } else {
             err = dhole__record_seal(&lane->seal, walk, length, lane->out);
             if (err)
@@ -270,10 +274,10 @@ static const struct dhole__conn_ops lane_ops = {
     .close = lane_close,
 };
 
-dhole_err dhole__lane_open_keyed(struct dhole__conn *lower,
-                                 const uint8_t send_secret[static dhole__lane_key_size],
-                                 const uint8_t recv_secret[static dhole__lane_key_size],
-                                 struct dhole__conn **out)
+static dhole_err lane_new(struct dhole__conn *lower,
+                          const uint8_t send_secret[static dhole__lane_key_size],
+                          const uint8_t recv_secret[static dhole__lane_key_size], bool hears_first,
+                          struct dhole__conn **out)
 {
     struct lane *lane = dhole__sys.calloc(1, sizeof *lane);
     dhole_err err;
@@ -282,6 +286,7 @@ dhole_err dhole__lane_open_keyed(struct dhole__conn *lower,
         return dhole__fail_nomem(sizeof *lane, "a lane");
     lane->conn.ops = &lane_ops;
     lane->lower = lower;
+    lane->hears_first = hears_first;
     lane->in = dhole__sys.malloc(in_size);
     lane->out = dhole__sys.malloc(out_size);
     if (lane->in == NULL || lane->out == NULL) {
@@ -299,6 +304,14 @@ dhole_err dhole__lane_open_keyed(struct dhole__conn *lower,
 fail:
     lane_free(lane);
     return err;
+}
+
+dhole_err dhole__lane_open_keyed(struct dhole__conn *lower,
+                                 const uint8_t send_secret[static dhole__lane_key_size],
+                                 const uint8_t recv_secret[static dhole__lane_key_size],
+                                 struct dhole__conn **out)
+{
+    return lane_new(lower, send_secret, recv_secret, false, out);
 }
 
 void dhole__lane_rekey_every(struct dhole__conn *conn, uint64_t records)
@@ -326,7 +339,7 @@ static dhole_err export_secrets(struct dhole__conn *tls, uint32_t lane,
 dhole_err dhole__lane_open(struct dhole__conn *lower, struct dhole__conn *tls,
                            enum dhole__seal_side side, uint32_t lane, struct dhole__conn **out)
 {
-    int sends = side == DHOLE__SEAL_CLIENT ? 0 : 1;
+    bool serves = side == DHOLE__SEAL_SERVER; /* then it sends in direction 1 */
     uint8_t secrets[2][dhole__lane_key_size];
     dhole_err err = dhole__tls_claim_lane(tls, side, lane);
 
@@ -334,7 +347,7 @@ dhole_err dhole__lane_open(struct dhole__conn *lower, struct dhole__conn *tls,
         return err;
     err = export_secrets(tls, lane, secrets);
     if (!err)
-        err = dhole__lane_open_keyed(lower, secrets[sends], secrets[!sends], out);
+        err = lane_new(lower, secrets[serves], secrets[!serves], serves, out);
     dhole__wipe(secrets, sizeof secrets);
     return err;
 }

@@ -29,7 +29,9 @@ DHOLE__MUST_CHECK dhole_err dhole__tls_export(struct dhole__conn *tls, const cha
                                               uint8_t *out, size_t length);
 
 /* Wraps `lower` as lane number `lane`, at most 63, of the pair whose control connection is `tls`:
- * keys for both directions come from its exporter. A number can be used once, so that no key is.
+ * keys for both directions come from its exporter. The client speaks first. It can use a number
+ * once; a server may take another connection for it as long as nothing authentic has come, as
+ * anybody can connect.
  * On success *out owns `lower` and does not refer to `tls`; on failure the caller still owns
  * `lower`.
  *

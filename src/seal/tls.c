@@ -43,7 +43,7 @@ struct tls {
 
     bool recv_wants_send; /* a key update must go out first */
     uint64_t records;
-    uint64_t lanes; /* opened ones */
+    uint64_t lanes; /* that a client has opened */
 
     /* The record on its way: OpenSSL wants the same bytes again after it could not write. */
     size_t pending;
@@ -182,7 +182,6 @@ static void tls_free(struct tls *tls)
 static dhole_err explain(struct tls *tls)
 {
     unsigned long code = ERR_peek_error();
-    bool refuses_key = ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE;
     char own[dhole__pin_text_size], text[160];
 
     if (tls->lower_err)
@@ -190,10 +189,12 @@ static dhole_err explain(struct tls *tls)
     if (tls->refused)
         return dhole__fail(DHOLE_ERR_AUTH, "%s", tls->why);
     if (ERR_GET_LIB(code) != ERR_LIB_SSL || ERR_GET_REASON(code) < SSL_AD_REASON_OFFSET)
-        return dhole__fail_ossl(DHOLE_ERR_AUTH, "the peer could not be authenticated by TLS 1.3");
-    snprintf(text, sizeof text, "the peer refused %s%s",
-             refuses_key ? "this side's key, so pin it there: " : "TLS 1.3 with this side",
-             refuses_key ? dhole__pin_text(&tls->own, own) : "");
+        return dhole__fail_ossl(DHOLE_ERR_AUTH, "the peer could not be authenticated");
+    snprintf(text, sizeof text,
+             ERR_GET_REASON(code) == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE
+                 ? "the peer refused this side's key %s; pin it there"
+                 : "the peer refused this side, whose key is %s",
+             dhole__pin_text(&tls->own, own));
     return dhole__fail_ossl(DHOLE_ERR_AUTH, text);
 }
 
@@ -242,15 +243,17 @@ static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int
 {
     struct tls *tls = (struct tls *)conn;
     struct dhole__walk walk = {iov, n, 0};
+    size_t left, written;
     dhole_err err;
     int wants;
 
     *moved = 0;
     err = before(tls);
-    while (!err && dhole__walk_left(walk) > 0) {
-        size_t written;
+    while (!err && (left = dhole__walk_left(walk)) > 0) {
         if (tls->pending == 0)
             fill_record(tls, walk);
+        if (tls->pending > left)
+            return dhole__fail_offer(left, tls->pending);
         if (!SSL_write_ex(tls->ssl, tls->record, tls->pending, &written))
             return after(tls, &wants);
         dhole__walk_skip(&walk, tls->pending);
@@ -309,7 +312,7 @@ static void tls_close(struct dhole__conn *conn)
     struct tls *tls = (struct tls *)conn;
     struct dhole__conn *lower = tls->lower;
 
-    if (!tls->fault.err)
+    if (!tls->fault.err && !tls->lower_err)
         SSL_shutdown(tls->ssl); /* says goodbye if that can be done at once */
     ERR_clear_error();
     tls_free(tls);
@@ -412,7 +415,7 @@ dhole_err dhole__tls_open(struct dhole__conn *lower, const dhole_identity *ident
             drain(lower);
             dhole__fault_repeat(&tls->fault);
         }
-        dhole__fail_in(err, "sealed handshake as the %s",
+        dhole__fail_in(err, "TLS 1.3 handshake as the %s",
                        side == DHOLE__SEAL_SERVER ? "server" : "client");
         goto fail;
     }
@@ -451,12 +454,14 @@ dhole_err dhole__tls_claim_lane(struct dhole__conn *conn, enum dhole__seal_side 
 
     if (tls == NULL)
         return DHOLE_ERR_INVALID;
-    if (lane >= dhole__lanes_max || (tls->lanes >> lane & 1))
-        return dhole__fail(DHOLE_ERR_INVALID, "lane %u is open already, or not below %d", lane,
-                           dhole__lanes_max);
     if (SSL_is_server(tls->ssl) != (side == DHOLE__SEAL_SERVER))
         return dhole__fail(DHOLE_ERR_INVALID,
                            "lane %u has another side than its control connection", lane);
-    tls->lanes |= UINT64_C(1) << lane;
+    if (lane >= dhole__lanes_max)
+        return dhole__fail(DHOLE_ERR_INVALID, "lane %u is not below %d", lane, dhole__lanes_max);
+    if (tls->lanes >> lane & 1)
+        return dhole__fail(DHOLE_ERR_INVALID, "lane %u was opened before", lane);
+    if (side == DHOLE__SEAL_CLIENT)
+        tls->lanes |= UINT64_C(1) << lane;
     return DHOLE_OK;
 }

@@ -6,9 +6,9 @@
 
 enum { dhole__lanes_max = 64 };
 
-/* Marks a lane as opened on this side: a second one would use the same keys and nonces again.
- * DHOLE_ERR_INVALID when it was, when `lane` is not below dhole__lanes_max, or when `side` is not
- * the connection's. */
+/* Checks that a lane may be opened: DHOLE_ERR_INVALID when `lane` is not below dhole__lanes_max,
+ * when `side` is not the connection's, or, on a client, when it was opened before: the second one
+ * would use the same keys and nonces again. */
 DHOLE__MUST_CHECK dhole_err dhole__tls_claim_lane(struct dhole__conn *tls,
                                                   enum dhole__seal_side side, uint32_t lane);
 
