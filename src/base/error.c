@@ -5,9 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { message_max = 1024 };
-
-static _Thread_local char message[message_max];
+static _Thread_local char message[dhole__message_max];
 
 const char *dhole_error_name(dhole_err err)
 {
@@ -39,7 +37,7 @@ const char *dhole_error_message(void)
 /* Formats into a second buffer first, as an argument may be the old message. */
 static void set_message(const char *format, va_list args, const char *tail)
 {
-    char text[message_max];
+    char text[dhole__message_max];
     int n = vsnprintf(text, sizeof text, format, args);
 
     if (n < 0)
@@ -77,9 +75,19 @@ dhole_err dhole__fail_nomem(size_t bytes, const char *what)
     return dhole__fail(DHOLE_ERR_NOMEM, "no memory: %zu bytes for %s", bytes, what);
 }
 
+void dhole__message_save(char text[static dhole__message_max])
+{
+    memcpy(text, message, dhole__message_max);
+}
+
+void dhole__message_restore(const char text[static dhole__message_max])
+{
+    memcpy(message, text, dhole__message_max);
+}
+
 dhole_err dhole__fail_in(dhole_err err, const char *format, ...)
 {
-    char old[message_max];
+    char old[dhole__message_max];
     va_list args;
 
     memcpy(old, message, sizeof old);

@@ -19,6 +19,11 @@ dhole_err dhole__fail_errno(dhole_err err, const char *format, ...) DHOLE__PRINT
 /* Out of memory while getting `bytes` for `what`. */
 dhole_err dhole__fail_nomem(size_t bytes, const char *what);
 
+/* Keeps this thread's message over something that may overwrite it, such as closing. */
+enum { dhole__message_max = 1024 };
+void dhole__message_save(char text[static dhole__message_max]);
+void dhole__message_restore(const char text[static dhole__message_max]);
+
 /* Puts "<text>: " in front of this thread's message, and returns err. */
 dhole_err dhole__fail_in(dhole_err err, const char *format, ...) DHOLE__PRINTF(2, 3);
 

@@ -9,6 +9,7 @@
 #include "coll/comm.h"
 #include "group/backend.h"
 #include "group/env.h"
+#include "group/hello.h"
 #include "transport/tcp/tcp.h"
 
 enum {
@@ -16,8 +17,6 @@ enum {
     default_connect_ms = 30000,
     default_silence_ms = 4000,
     min_silence_ms = 100,
-    session_max = 64,
-    agreement_max = 1024,
 };
 
 static const struct {
@@ -72,10 +71,11 @@ static dhole_err check_options(const dhole_options *options, const struct dhole_
     if (options->rank < 0 || options->rank >= options->size)
         return dhole__fail(DHOLE_ERR_INVALID, "rank is %d: expected 0 to %d", options->rank,
                            options->size - 1);
-    if (strlen(options->session) > session_max || strlen(options->agreement) > agreement_max)
+    if (strlen(options->session) > dhole__session_max ||
+        strlen(options->agreement) > dhole__agreement_max)
         return dhole__fail(DHOLE_ERR_INVALID,
                            "session and agreement may have %d and %d bytes, they have %zu and %zu",
-                           session_max, agreement_max, strlen(options->session),
+                           dhole__session_max, dhole__agreement_max, strlen(options->session),
                            strlen(options->agreement));
     if (options->timeout_ms < 0 || options->connect_timeout_ms < 0 ||
         options->silence_ms < min_silence_ms)

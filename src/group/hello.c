@@ -2,10 +2,6 @@
 
 #include <string.h>
 
-#include "transport/io.h"
-
-enum { session_max = 64, agreement_max = 1024, head_size = 16 };
-
 static const uint8_t magic[8] = {'d', 'h', 'o', 'l', 'e', 0, 0, dhole__protocol_version};
 
 static void put16(uint8_t *dst, unsigned value)
@@ -41,23 +37,41 @@ bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
     return true;
 }
 
-/* Head: version, rank, size, length of the session, length of the agreement, 16 bits
- * each, and zeroes; the two texts follow. */
-struct hello {
-    uint8_t head[head_size];
-    char text[session_max + agreement_max];
-};
-
-static size_t text_size(const struct hello *hello)
+static unsigned version_of(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head + 6) + get16(hello->head + 8);
+    return get16(hello->head);
 }
 
-static void encode(const dhole_options *options, struct hello *hello)
+static unsigned rank_of(const struct dhole__hello_text *hello)
+{
+    return get16(hello->head + 2);
+}
+
+static unsigned size_of(const struct dhole__hello_text *hello)
+{
+    return get16(hello->head + 4);
+}
+
+static size_t session_length(const struct dhole__hello_text *hello)
+{
+    return get16(hello->head + 6);
+}
+
+static size_t agreement_length(const struct dhole__hello_text *hello)
+{
+    return get16(hello->head + 8);
+}
+
+static size_t text_length(const struct dhole__hello_text *hello)
+{
+    return session_length(hello) + agreement_length(hello);
+}
+
+static void encode(const dhole_options *options, struct dhole__hello_text *hello)
 {
     size_t session = strlen(options->session), agreement = strlen(options->agreement);
 
-    *hello = (struct hello){{0}, {0}};
+    memset(hello->head, 0, sizeof hello->head);
     put16(hello->head, dhole__protocol_version);
     put16(hello->head + 2, (unsigned)options->rank);
     put16(hello->head + 4, (unsigned)options->size);
@@ -67,51 +81,107 @@ static void encode(const dhole_options *options, struct hello *hello)
     memcpy(hello->text + session, options->agreement, agreement);
 }
 
-static dhole_err differ(const char *what, int rank, const char *ours, size_t ours_size, int peer,
-                        const char *theirs, size_t theirs_size)
+/* A text, or the part of it that is worth showing. */
+struct quote {
+    const char *text;
+    size_t length;
+};
+
+/* Long texts are shown from shortly before where they begin to differ. */
+static struct quote window(struct quote q, size_t difference)
 {
-    return dhole__fail(DHOLE_ERR_CONFIG, "the %s differs: rank %d has \"%.*s\", rank %d \"%.*s\"",
-                       what, rank, (int)ours_size, ours, peer, (int)theirs_size, theirs);
+    enum { before = 40, shown = 200 };
+    size_t from = q.length > shown && difference > before ? difference - before : 0;
+
+    if (from > q.length)
+        from = q.length;
+    q.text += from;
+    q.length -= from;
+    if (q.length > shown)
+        q.length = shown;
+    return q;
 }
 
-static dhole_err compare(const struct hello *ours, const struct hello *theirs, int rank, int peer)
+static dhole_err compare_text(const char *what, unsigned rank, struct quote ours, unsigned peer,
+                              struct quote theirs)
 {
-    size_t session = get16(ours->head + 6), agreement = get16(ours->head + 8);
-    size_t their_session = get16(theirs->head + 6), their_agreement = get16(theirs->head + 8);
+    size_t i = 0;
 
-    if (get16(theirs->head + 4) != get16(ours->head + 4))
+    while (i < ours.length && i < theirs.length && ours.text[i] == theirs.text[i])
+        i++;
+    if (i == ours.length && i == theirs.length)
+        return DHOLE_OK;
+    ours = window(ours, i);
+    theirs = window(theirs, i);
+    return dhole__fail(DHOLE_ERR_CONFIG, "the %s differs: rank %u has \"%.*s\", rank %u \"%.*s\"",
+                       what, rank, (int)ours.length, ours.text, peer, (int)theirs.length,
+                       theirs.text);
+}
+
+static dhole_err compare(const struct dhole__hello_text *ours,
+                         const struct dhole__hello_text *theirs)
+{
+    unsigned rank = rank_of(ours), peer = rank_of(theirs);
+    dhole_err err;
+
+    if (size_of(ours) != size_of(theirs))
         return dhole__fail(DHOLE_ERR_CONFIG,
-                           "the number of ranks differs: rank %d has %u, rank %d has %u", rank,
-                           get16(ours->head + 4), peer, get16(theirs->head + 4));
-    if (session != their_session || memcmp(ours->text, theirs->text, session) != 0)
-        return differ("session", rank, ours->text, session, peer, theirs->text, their_session);
-    if (agreement != their_agreement ||
-        memcmp(ours->text + session, theirs->text + session, agreement) != 0)
-        return differ("agreement", rank, ours->text + session, agreement, peer,
-                      theirs->text + session, their_agreement);
+                           "the number of ranks differs: rank %u has %u, rank %u has %u", rank,
+                           size_of(ours), peer, size_of(theirs));
+    err = compare_text("session", rank, (struct quote){ours->text, session_length(ours)}, peer,
+                       (struct quote){theirs->text, session_length(theirs)});
+    if (err)
+        return err;
+    return compare_text(
+        "agreement", rank,
+        (struct quote){ours->text + session_length(ours), agreement_length(ours)}, peer,
+        (struct quote){theirs->text + session_length(theirs), agreement_length(theirs)});
+}
+
+static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
+{
+    if (version_of(theirs) != dhole__protocol_version)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "it speaks protocol version %u, we speak %d",
+                           version_of(theirs), dhole__protocol_version);
+    if (rank_of(theirs) != (unsigned)peer || session_length(theirs) > dhole__session_max ||
+        agreement_length(theirs) > dhole__agreement_max)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed hello");
     return DHOLE_OK;
 }
 
-dhole_err dhole__hello(struct dhole__conn *control, const dhole_options *options, int peer,
-                       dhole__deadline deadline)
+void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
+                        const dhole_options *options, int peer)
 {
-    struct hello ours, theirs;
-    struct dhole__io io[2];
+    hello->peer = peer;
+    hello->has_head = false;
+    encode(options, &hello->ours);
+    hello->io[0] = dhole__io_send(control, hello->ours.head, sizeof hello->ours.head,
+                                  hello->ours.text, text_length(&hello->ours));
+    hello->io[1] = dhole__io_recv(control, hello->theirs.head, sizeof hello->theirs.head, NULL, 0);
+}
+
+dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done)
+{
+    bool moved;
     dhole_err err;
 
-    encode(options, &ours);
-    io[0] = dhole__io_send(control, ours.head, head_size, ours.text, text_size(&ours));
-    io[1] = dhole__io_recv(control, theirs.head, head_size, NULL, 0);
-    err = dhole__io_run(io, 2, deadline);
-    if (err)
+    *done = false;
+    err = dhole__io_step(hello->io, 2, &moved);
+    if (err || dhole__io_left(&hello->io[1]) > 0)
         return err;
-    if (get16(theirs.head) != dhole__protocol_version)
-        return dhole__fail(DHOLE_ERR_PROTOCOL, "rank %d speaks protocol version %u, we speak %d",
-                           peer, get16(theirs.head), dhole__protocol_version);
-    if (get16(theirs.head + 2) != (unsigned)peer || get16(theirs.head + 6) > session_max ||
-        get16(theirs.head + 8) > agreement_max)
-        return dhole__fail(DHOLE_ERR_PROTOCOL, "rank %d sent a malformed hello", peer);
-    err = dhole__io_run_one(dhole__io_recv(control, theirs.text, text_size(&theirs), NULL, 0),
-                            deadline);
-    return err ? err : compare(&ours, &theirs, options->rank, peer);
+    if (!hello->has_head) {
+        err = check_head(&hello->theirs, hello->peer);
+        if (err)
+            return err;
+        hello->has_head = true;
+        hello->io[1] = dhole__io_recv(hello->io[1].conn, hello->theirs.text,
+                                      text_length(&hello->theirs), NULL, 0);
+        err = dhole__io_step(&hello->io[1], 1, &moved);
+        if (err)
+            return err;
+    }
+    if (dhole__io_left(&hello->io[0]) > 0 || dhole__io_left(&hello->io[1]) > 0)
+        return DHOLE_OK;
+    *done = true;
+    return compare(&hello->ours, &hello->theirs);
 }

@@ -2,15 +2,17 @@
 #ifndef DHOLE_GROUP_HELLO_H
 #define DHOLE_GROUP_HELLO_H
 
-#include "base/clock.h"
 #include "dhole/group.h"
-#include "transport/conn.h"
+#include "transport/io.h"
 
-enum { dhole__protocol_version = 1 };
+enum {
+    dhole__protocol_version = 1,
+    dhole__preamble_size = 16,
+    dhole__session_max = 64,
+    dhole__agreement_max = 1024,
+};
 
 /* The first bytes of every connection, in the clear: who calls whom, and what for. */
-enum { dhole__preamble_size = 16 };
-
 enum dhole__channel { DHOLE__CHANNEL_CONTROL, DHOLE__CHANNEL_LANE };
 
 struct dhole__preamble {
@@ -25,9 +27,26 @@ void dhole__preamble_encode(const struct dhole__preamble *preamble,
 bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
                             struct dhole__preamble *out);
 
-/* Sends this rank's hello on a control connection, receives that of `peer`, and checks that both
- * say the same of version, size, session and agreement: else DHOLE_ERR_CONFIG quotes both sides. */
-DHOLE__MUST_CHECK dhole_err dhole__hello(struct dhole__conn *control, const dhole_options *options,
-                                         int peer, dhole__deadline deadline);
+/* Head: version, rank, size, length of the session, length of the agreement, 16 bits each, and
+ * zeroes; the two texts follow. */
+struct dhole__hello_text {
+    uint8_t head[16];
+    char text[dhole__session_max + dhole__agreement_max];
+};
+
+/* An exchange of hellos on a control connection. It must stay where it is. */
+struct dhole__hello {
+    struct dhole__hello_text ours, theirs;
+    struct dhole__io io[2]; /* what is under way */
+    int peer;
+    bool has_head;
+};
+
+void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
+                        const dhole_options *options, int peer);
+
+/* Goes on without waiting, until *done. Then both sides have said the same of version, size,
+ * session and agreement; else DHOLE_ERR_CONFIG quotes both sides. */
+DHOLE__MUST_CHECK dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done);
 
 #endif

@@ -34,7 +34,7 @@ struct note {
 struct peer {
     struct dhole__conn *control; /* NULL for this rank itself */
     bool gone;                   /* its control connection has ended or said goodbye */
-    int64_t heard;               /* when something last came */
+    int64_t heard;               /* when something last came, or is to be expected from */
     struct note in;
     struct dhole__io in_io;
     bool in_text; /* the head is in, the text is on its way */
@@ -265,7 +265,8 @@ static void forgive_own_absence(struct dhole__liveness *live, int64_t last_round
     if (now - last_round < live->silence_ns / 2)
         return;
     for (int rank = 0; rank < live->mesh->size; rank++)
-        live->peer[rank].heard = now;
+        if (live->peer[rank].heard < now)
+            live->peer[rank].heard = now;
 }
 
 static void *watch(void *arg)
@@ -343,7 +344,7 @@ static dhole_err start_thread(struct dhole__liveness *live)
     return DHOLE_OK;
 }
 
-dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
+dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms, int64_t grace_ms,
                                 struct dhole__liveness **out)
 {
     struct dhole__liveness *live = dhole__sys.calloc(1, sizeof *live);
@@ -358,7 +359,7 @@ dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
     pthread_cond_init(&live->changed, NULL);
     for (int rank = 0; rank < mesh->size; rank++) {
         live->peer[rank].control = mesh->control[rank];
-        live->peer[rank].heard = dhole__now();
+        live->peer[rank].heard = dhole__deadline_in(grace_ms);
         if (mesh->control[rank] != NULL)
             expect_note(&live->peer[rank]);
     }

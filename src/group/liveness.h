@@ -13,9 +13,11 @@
 struct dhole__liveness;
 
 /* Starts watching; the mesh must stay until dhole__liveness_stop, and its control
- * connections are the watcher's from here on. Alone in the group there is no thread. */
+ * connections are the watcher's from here on. A peer may still be busy connecting to others, so its
+ * silence counts only once it was heard, or after grace_ms. Alone in the group there is no thread.
+ */
 DHOLE__MUST_CHECK dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
-                                                  struct dhole__liveness **out);
+                                                  int64_t grace_ms, struct dhole__liveness **out);
 
 /* Says goodbye to the peers and stops. NULL is allowed. */
 void dhole__liveness_stop(struct dhole__liveness *liveness);

@@ -1,28 +1,48 @@
+/* Building the mesh.
+ *
+ * A connection on its way into the mesh is a `call`, a small state machine that never waits, so
+ * that a stranger who calls and stalls holds up nobody: all calls are stepped side by side and
+ * polled together, with a deadline each. Stages, as the dialler and the acceptor go through them:
+ *
+ *   control:  PREAMBLE -> TLS (when sealed) -> HELLO -> in the mesh
+ *   lane:     PREAMBLE -> PROOF -> in the mesh
+ *
+ * What goes wrong with a call that we made ends the init. What goes wrong with one that came in
+ * is noted, and told if no better call comes. */
 #include "group/mesh.h"
 
-#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "group/hello.h"
 #include "seal/seal.h"
-#include "transport/io.h"
 
 enum {
-    waiting_max = 64,       /* connections that have not said who they are */
-    preamble_ms = 2000,     /* for saying so */
-    handshake_ms = 5000,    /* for one peer's handshake */
+    calls_max = 64,
+    preamble_ms = 2000,     /* for a caller to say who it is */
+    handshake_ms = 5000,    /* for the rest */
     dial_slice_ms = 250,    /* between looks at cancel_fd */
-    after_refusal_ms = 3000 /* for the right peer to come after a wrong one was refused */
+    after_refusal_ms = 3000 /* for the right peer to come after a differing one */
 };
 
-struct waiting {
-    struct dhole__conn *conn;
+enum stage { PREAMBLE, TLS, HELLO, PROOF, DONE };
+
+/* A lane proves itself by its first bytes, which open under the pair's keys only. */
+static const char lane_proof[8] = "lane 1";
+
+struct call {
+    struct dhole__conn *conn; /* NULL: not in use */
+    enum dhole__seal_side side;
+    enum dhole__channel channel;
+    enum stage stage;
+    int peer; /* -1: not told yet */
     dhole__deadline deadline;
-    uint8_t preamble[dhole__preamble_size];
-    struct dhole__io io;
+    uint8_t bytes[dhole__preamble_size]; /* preamble or proof */
+    struct dhole__io io;                 /* of those */
+    struct dhole__hello hello;
 };
 
 struct builder {
@@ -30,11 +50,202 @@ struct builder {
     const dhole_options *options;
     dhole__deadline deadline;
     struct dhole__mesh mesh;
-    struct waiting waiting[waiting_max]; /* oldest first */
-    int waiting_count;
-    dhole_err refusal; /* why a peer was refused, to be told if no better one comes */
-    char refusal_text[1024];
+    struct call call[calls_max];
+    dhole_err refusal; /* why a caller was refused */
+    char refusal_text[dhole__message_max];
 };
+
+static void hang_up(struct call *call)
+{
+    dhole__conn_close(call->conn);
+    call->conn = NULL;
+}
+
+static dhole_err start_hello(struct builder *b, struct call *call)
+{
+    call->stage = HELLO;
+    dhole__hello_start(&call->hello, call->conn, b->options, call->peer);
+    return DHOLE_OK;
+}
+
+static dhole_err start_control(struct builder *b, struct call *call)
+{
+    if (b->options->identity == NULL)
+        return start_hello(b, call);
+    call->stage = TLS;
+    return dhole__tls_start(call->conn, b->options->identity, &b->options->pins[call->peer],
+                            call->side, &call->conn);
+}
+
+static dhole_err start_lane(struct builder *b, struct call *call)
+{
+    dhole_err err = DHOLE_OK;
+
+    if (b->options->identity != NULL)
+        err = dhole__lane_open(call->conn, b->mesh.control[call->peer], call->side,
+                               DHOLE__CHANNEL_LANE, &call->conn);
+    if (err)
+        return err;
+    call->stage = PROOF;
+    memcpy(call->bytes, lane_proof, sizeof lane_proof);
+    if (call->side == DHOLE__SEAL_CLIENT)
+        call->io = dhole__io_send(call->conn, call->bytes, sizeof lane_proof, NULL, 0);
+    else
+        call->io = dhole__io_recv(call->conn, call->bytes, sizeof lane_proof, NULL, 0);
+    return DHOLE_OK;
+}
+
+/* The preamble of someone who calls us. */
+static dhole_err identify(struct builder *b, struct call *call)
+{
+    struct dhole__preamble p;
+
+    if (!dhole__preamble_decode(call->bytes, &p) || p.to != b->mesh.rank ||
+        p.from <= b->mesh.rank || p.from >= b->mesh.size)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "a caller did not say who it is");
+    call->peer = p.from;
+    call->channel = p.channel;
+    call->deadline = dhole__deadline_in(handshake_ms);
+    return DHOLE_OK;
+}
+
+/* The preamble is over. A lane waits here for its control connection. */
+static dhole_err step_preamble(struct builder *b, struct call *call)
+{
+    if (call->peer < 0) {
+        dhole_err err = identify(b, call);
+        if (err)
+            return err;
+    }
+    if (call->channel == DHOLE__CHANNEL_CONTROL)
+        return start_control(b, call);
+    return b->mesh.control[call->peer] != NULL ? start_lane(b, call) : DHOLE_OK;
+}
+
+/* Into the mesh, unless somebody was faster. */
+static dhole_err join(struct builder *b, struct call *call)
+{
+    struct dhole__conn **place = call->channel == DHOLE__CHANNEL_CONTROL
+                                     ? &b->mesh.control[call->peer]
+                                     : &b->mesh.lane[call->peer];
+
+    if (*place != NULL)
+        return dhole__fail(DHOLE_ERR_CONFIG, "a second process says that it is rank %d",
+                           call->peer);
+    call->conn->sent = call->conn->received = 0;
+    *place = call->conn;
+    call->conn = NULL;
+    call->stage = DONE;
+    return DHOLE_OK;
+}
+
+/* Goes on as far as can be gone without waiting. */
+static dhole_err step(struct builder *b, struct call *call)
+{
+    enum stage before;
+    bool done = false;
+    dhole_err err = DHOLE_OK;
+
+    do {
+        before = call->stage;
+        switch (before) {
+        case PREAMBLE:
+        case PROOF:
+            err = dhole__io_step(&call->io, 1, &done);
+            if (err || dhole__io_left(&call->io) > 0)
+                break;
+            if (before == PREAMBLE)
+                err = step_preamble(b, call);
+            else if (memcmp(call->bytes, lane_proof, sizeof lane_proof) != 0)
+                err = dhole__fail(DHOLE_ERR_PROTOCOL, "a lane began with other bytes");
+            else
+                err = join(b, call);
+            break;
+        case TLS:
+            err = dhole__tls_step(call->conn, &done);
+            if (!err && done)
+                err = start_hello(b, call);
+            break;
+        case HELLO:
+            err = dhole__hello_step(&call->hello, &done);
+            if (!err && done)
+                err = join(b, call);
+            break;
+        case DONE: break;
+        }
+    } while (!err && call->stage != before && call->stage != DONE);
+    return err;
+}
+
+/* Whoever called, one refused connection does not end the init: a stranger must not be able to.
+ * It is what the user wants to hear of if the right peer does not come. A peer that is one of
+ * us but differs will not change its mind, so then there is no long wait; whether a caller in
+ * an unsealed group is one of us, nobody can tell. */
+static void note_refusal(struct builder *b, const struct call *call, dhole_err err)
+{
+    if (call->peer < 0)
+        return;
+    dhole__log(DHOLE__LOG_WARN, "refused a connection: %s", dhole_error_message());
+    b->refusal = err;
+    dhole__message_save(b->refusal_text);
+    if (err == DHOLE_ERR_CONFIG)
+        b->deadline = dhole__deadline_min(b->deadline, dhole__deadline_in(after_refusal_ms));
+}
+
+/* Steps one call; an error is one that ends the init. */
+static dhole_err drive(struct builder *b, struct call *call)
+{
+    dhole_err err = step(b, call);
+
+    if (!err && call->stage == DONE)
+        return DHOLE_OK;
+    if (!err && dhole__now() >= call->deadline)
+        err = dhole__fail(DHOLE_ERR_TIMEOUT, "it did not answer in time");
+    if (!err)
+        return DHOLE_OK;
+    if (call->peer >= 0)
+        dhole__fail_in(err, "rank %d", call->peer);
+    hang_up(call);
+    if (call->side == DHOLE__SEAL_CLIENT)
+        return err;
+    note_refusal(b, call, err);
+    return DHOLE_OK;
+}
+
+/* A free place for a call; when there is none, that of the call that has least time left. */
+static struct call *place_for_call(struct builder *b)
+{
+    struct call *oldest = NULL;
+
+    for (int i = 0; i < calls_max; i++) {
+        struct call *call = &b->call[i];
+        if (call->conn == NULL)
+            return call;
+        if (call->side == DHOLE__SEAL_SERVER &&
+            (oldest == NULL || call->deadline < oldest->deadline))
+            oldest = call;
+    }
+    hang_up(oldest);
+    return oldest;
+}
+
+static dhole_err accept_all(struct builder *b)
+{
+    for (;;) {
+        struct dhole__conn *conn;
+        struct call *call;
+        dhole_err err = b->transport->ops->accept(b->transport, &conn);
+        if (err || conn == NULL)
+            return err;
+        call = place_for_call(b);
+        call->conn = conn;
+        call->side = DHOLE__SEAL_SERVER;
+        call->stage = PREAMBLE;
+        call->peer = -1;
+        call->deadline = dhole__deadline_in(preamble_ms);
+        call->io = dhole__io_recv(conn, call->bytes, sizeof call->bytes, NULL, 0);
+    }
+}
 
 static dhole_err check_cancelled(const struct builder *b)
 {
@@ -45,78 +256,80 @@ static dhole_err check_cancelled(const struct builder *b)
     return DHOLE_OK;
 }
 
-static const dhole_pin *pin_of(const struct builder *b, int peer)
+/* What to poll for to step this call; false: nothing, it can be stepped now. */
+static bool arm(const struct builder *b, const struct call *call, struct pollfd *pfd)
 {
-    return &b->options->pins[peer];
+    struct dhole__conn *conn = call->conn;
+    bool send = false;
+
+    if (call->stage == PREAMBLE && dhole__io_left(&call->io) == 0) {
+        *pfd = (struct pollfd){.fd = -1};
+        return b->mesh.control[call->peer] == NULL;
+    }
+    if (call->stage == PREAMBLE || call->stage == PROOF)
+        return dhole__io_arm(&call->io, pfd);
+    if (call->stage == HELLO)
+        send = dhole__io_left(&call->hello.io[0]) > 0;
+    return conn->ops->arm(conn, send, true, pfd);
 }
 
-/* TLS when sealed, then the hellos. On success the mesh owns the connection. */
-static dhole_err open_control(struct builder *b, struct dhole__conn *conn, int peer,
-                              enum dhole__seal_side side, dhole__deadline deadline)
+/* Until something happens to a call, someone calls, or a deadline passes. */
+static dhole_err sleep_on_calls(struct builder *b)
 {
-    struct dhole__conn *control = conn;
-    dhole_err err = DHOLE_OK;
-
-    if (b->options->identity != NULL)
-        err =
-            dhole__tls_open(conn, b->options->identity, pin_of(b, peer), side, deadline, &control);
-    if (err) {
-        dhole__conn_close(conn);
-        return dhole__fail_in(err, "rank %d", peer);
-    }
-    err = dhole__hello(control, b->options, peer, deadline);
-    if (err) {
-        dhole__conn_close(control);
-        return err;
-    }
-    b->mesh.control[peer] = control;
-    return DHOLE_OK;
-}
-
-/* A lane proves itself by its first bytes, which open under the pair's keys only. */
-static const char lane_proof[8] = "lane 1";
-
-static dhole_err prove_lane(struct dhole__conn *lane, enum dhole__seal_side side,
-                            dhole__deadline deadline)
-{
-    char theirs[sizeof lane_proof];
+    struct pollfd pfds[calls_max + 2];
+    dhole__deadline deadline = b->deadline;
+    int n = 0;
     dhole_err err;
 
-    if (side == DHOLE__SEAL_CLIENT)
-        return dhole__io_run_one(dhole__io_send(lane, lane_proof, sizeof lane_proof, NULL, 0),
-                                 deadline);
-    err = dhole__io_run_one(dhole__io_recv(lane, theirs, sizeof theirs, NULL, 0), deadline);
-    if (err)
-        return err;
-    if (memcmp(theirs, lane_proof, sizeof theirs) != 0)
-        return dhole__fail(DHOLE_ERR_PROTOCOL, "a lane began with other bytes than it should");
-    return DHOLE_OK;
-}
-
-static dhole_err open_lane(struct builder *b, struct dhole__conn *conn, int peer,
-                           enum dhole__seal_side side, dhole__deadline deadline)
-{
-    struct dhole__conn *lane = conn;
-    dhole_err err = DHOLE_OK;
-
-    if (b->options->identity != NULL)
-        err = dhole__lane_open(conn, b->mesh.control[peer], side, DHOLE__CHANNEL_LANE, &lane);
-    if (err == DHOLE_OK)
-        err = prove_lane(lane, side, deadline);
-    if (err) {
-        dhole__conn_close(lane);
-        return dhole__fail_in(err, "lane to rank %d", peer);
+    if (!b->transport->ops->arm(b->transport, &pfds[n++]))
+        return DHOLE_OK;
+    pfds[n++] = (struct pollfd){.fd = b->options->cancel_fd, .events = POLLIN};
+    for (int i = 0; i < calls_max; i++) {
+        if (b->call[i].conn == NULL)
+            continue;
+        if (!arm(b, &b->call[i], &pfds[n++]))
+            return DHOLE_OK;
+        deadline = dhole__deadline_min(deadline, b->call[i].deadline);
     }
-    lane->sent = lane->received = 0;
-    b->mesh.lane[peer] = lane;
-    return DHOLE_OK;
+    err = dhole__io_poll(pfds, n, deadline);
+    return err == DHOLE_ERR_TIMEOUT ? DHOLE_OK : err;
 }
 
-static dhole_err dial(struct builder *b, int peer, enum dhole__channel channel,
-                      struct dhole__conn **out)
+static dhole_err step_all(struct builder *b)
 {
-    struct dhole__preamble preamble = {b->options->rank, peer, channel};
-    uint8_t bytes[dhole__preamble_size];
+    dhole_err err = check_cancelled(b);
+
+    if (!err)
+        err = accept_all(b);
+    for (int i = 0; i < calls_max && !err; i++)
+        if (b->call[i].conn != NULL)
+            err = drive(b, &b->call[i]);
+    return err;
+}
+
+/* Until `peer` is there on that channel. */
+static dhole_err wait_for(struct builder *b, int peer, enum dhole__channel channel)
+{
+    struct dhole__conn **place =
+        channel == DHOLE__CHANNEL_CONTROL ? &b->mesh.control[peer] : &b->mesh.lane[peer];
+
+    for (;;) {
+        dhole_err err = step_all(b);
+        if (err || *place != NULL)
+            return err;
+        if (dhole__now() >= b->deadline) {
+            if (b->refusal)
+                return dhole__fail(b->refusal, "%s", b->refusal_text);
+            return dhole__fail(DHOLE_ERR_TIMEOUT, "rank %d did not come in time", peer);
+        }
+        err = sleep_on_calls(b);
+        if (err)
+            return err;
+    }
+}
+
+static dhole_err connect_to(struct builder *b, int peer, struct dhole__conn **out)
+{
     dhole_err err;
 
     do {
@@ -126,196 +339,65 @@ static dhole_err dial(struct builder *b, int peer, enum dhole__channel channel,
             return err;
         err = b->transport->ops->connect(b->transport, peer, slice, out);
     } while (err == DHOLE_ERR_TIMEOUT && dhole__now() < b->deadline);
-    if (err)
-        return err;
-    dhole__preamble_encode(&preamble, bytes);
-    err = dhole__io_run_one(dhole__io_send(*out, bytes, sizeof bytes, NULL, 0), b->deadline);
-    if (err)
-        dhole__conn_close(*out);
     return err;
 }
 
-static dhole_err dial_peer(struct builder *b, int peer)
+static dhole_err dial(struct builder *b, int peer, enum dhole__channel channel)
 {
+    struct dhole__preamble preamble = {b->mesh.rank, peer, channel};
     struct dhole__conn *conn;
-    dhole_err err = dial(b, peer, DHOLE__CHANNEL_CONTROL, &conn);
+    struct call *call;
+    dhole_err err = connect_to(b, peer, &conn);
 
     if (err)
         return err;
-    err = open_control(b, conn, peer, DHOLE__SEAL_CLIENT, b->deadline);
-    if (err)
-        return err;
-    err = dial(b, peer, DHOLE__CHANNEL_LANE, &conn);
-    return err ? err : open_lane(b, conn, peer, DHOLE__SEAL_CLIENT, b->deadline);
+    call = place_for_call(b);
+    call->conn = conn;
+    call->side = DHOLE__SEAL_CLIENT;
+    call->channel = channel;
+    call->stage = PREAMBLE;
+    call->peer = peer;
+    call->deadline = b->deadline;
+    dhole__preamble_encode(&preamble, call->bytes);
+    call->io = dhole__io_send(conn, call->bytes, sizeof call->bytes, NULL, 0);
+    return wait_for(b, peer, channel);
 }
 
-/* Whoever called, one refused connection does not end the init: a stranger must not be
- * able to. But it is what the user wants to hear of if the right peer does not come
- * soon. */
-static void note_refusal(struct builder *b, dhole_err err)
+static dhole_err build(struct builder *b)
 {
-    dhole__log(DHOLE__LOG_WARN, "refused a connection: %s", dhole_error_message());
-    b->refusal = err;
-    snprintf(b->refusal_text, sizeof b->refusal_text, "%s", dhole_error_message());
-    b->deadline = dhole__deadline_min(b->deadline, dhole__deadline_in(after_refusal_ms));
-}
+    dhole_err err = DHOLE_OK;
 
-static void take_in(struct builder *b, struct dhole__conn *conn, const uint8_t *bytes)
-{
-    dhole__deadline deadline = dhole__deadline_min(b->deadline, dhole__deadline_in(handshake_ms));
-    const struct dhole__mesh *mesh = &b->mesh;
-    struct dhole__preamble p;
-    dhole_err err;
-
-    if (!dhole__preamble_decode(bytes, &p) || p.to != mesh->rank || p.from <= mesh->rank ||
-        p.from >= mesh->size) {
-        dhole__conn_close(conn);
-        return;
+    for (int peer = 0; peer < b->mesh.rank && !err; peer++) {
+        err = dial(b, peer, DHOLE__CHANNEL_CONTROL);
+        if (!err)
+            err = dial(b, peer, DHOLE__CHANNEL_LANE);
     }
-    if (p.channel == DHOLE__CHANNEL_CONTROL && mesh->control[p.from] == NULL)
-        err = open_control(b, conn, p.from, DHOLE__SEAL_SERVER, deadline);
-    else if (p.channel == DHOLE__CHANNEL_LANE && mesh->control[p.from] != NULL &&
-             mesh->lane[p.from] == NULL)
-        err = open_lane(b, conn, p.from, DHOLE__SEAL_SERVER, deadline);
-    else {
-        dhole__conn_close(conn);
-        err = dhole__fail(DHOLE_ERR_CONFIG, "a second process says that it is rank %d", p.from);
-    }
-    if (err)
-        note_refusal(b, err);
-}
-
-static void forget(struct builder *b, int i)
-{
-    b->waiting_count--;
-    memmove(&b->waiting[i], &b->waiting[i + 1],
-            (size_t)(b->waiting_count - i) * sizeof b->waiting[0]);
-    for (; i < b->waiting_count; i++) {
-        struct waiting *w = &b->waiting[i];
-        w->io.iov[0].iov_base = w->preamble + sizeof w->preamble - w->io.iov[0].iov_len;
-    }
-}
-
-static dhole_err accept_all(struct builder *b)
-{
-    for (;;) {
-        struct dhole__conn *conn;
-        struct waiting *w;
-        dhole_err err = b->transport->ops->accept(b->transport, &conn);
-        if (err || conn == NULL)
-            return err;
-        if (b->waiting_count == waiting_max) {
-            dhole__conn_close(b->waiting[0].conn);
-            forget(b, 0);
-        }
-        w = &b->waiting[b->waiting_count++];
-        w->conn = conn;
-        w->deadline = dhole__deadline_in(preamble_ms);
-        w->io = dhole__io_recv(conn, w->preamble, sizeof w->preamble, NULL, 0);
-    }
-}
-
-/* Reads on; takes in whoever has said who it is, drops whoever was too slow. */
-static void step_waiting(struct builder *b)
-{
-    for (int i = 0; i < b->waiting_count;) {
-        struct waiting *w = &b->waiting[i];
-        uint8_t preamble[dhole__preamble_size];
-        struct dhole__conn *conn = w->conn;
-        bool moved;
-        dhole_err err = dhole__io_step(&w->io, 1, &moved);
-        bool complete = err == DHOLE_OK && dhole__io_left(&w->io) == 0;
-        if (!complete && err == DHOLE_OK && dhole__now() < w->deadline) {
-            i++;
-            continue;
-        }
-        memcpy(preamble, w->preamble, sizeof preamble);
-        forget(b, i);
-        if (complete)
-            take_in(b, conn, preamble);
-        else
-            dhole__conn_close(conn);
-    }
-}
-
-static dhole_err wait_for_callers(struct builder *b)
-{
-    struct pollfd pfds[waiting_max + 2];
-    dhole__deadline deadline = b->deadline;
-    int n = 0;
-    dhole_err err;
-
-    if (!b->transport->ops->arm(b->transport, &pfds[n++]))
-        return DHOLE_OK;
-    if (b->options->cancel_fd >= 0)
-        pfds[n++] = (struct pollfd){.fd = b->options->cancel_fd, .events = POLLIN};
-    for (int i = 0; i < b->waiting_count; i++) {
-        if (!dhole__io_arm(&b->waiting[i].io, &pfds[n++]))
-            return DHOLE_OK;
-        deadline = dhole__deadline_min(deadline, b->waiting[i].deadline);
-    }
-    err = dhole__io_poll(pfds, n, deadline);
-    return err == DHOLE_ERR_TIMEOUT ? DHOLE_OK : err;
-}
-
-/* The ranks above this one that are not connected yet, in words; NULL when all are. */
-static const char *missing(const struct builder *b, char *text, size_t size)
-{
-    size_t n = 0;
-
-    text[0] = '\0';
-    for (int peer = b->mesh.rank + 1; peer < b->mesh.size; peer++)
-        if (b->mesh.lane[peer] == NULL && n < size)
-            n += (size_t)snprintf(text + n, size - n, "%s%d", n ? ", " : "rank ", peer);
-    return n > 0 ? text : NULL;
-}
-
-static dhole_err take_in_peers(struct builder *b)
-{
-    char text[128];
-
-    while (missing(b, text, sizeof text) != NULL) {
-        dhole_err err = check_cancelled(b);
-        if (err == DHOLE_OK)
-            err = accept_all(b);
-        if (err)
-            return err;
-        step_waiting(b);
-        if (missing(b, text, sizeof text) == NULL)
-            break;
-        if (dhole__now() >= b->deadline) {
-            if (b->refusal)
-                return dhole__fail(b->refusal, "%s", b->refusal_text);
-            return dhole__fail(DHOLE_ERR_TIMEOUT, "%s did not come in time", text);
-        }
-        err = wait_for_callers(b);
-        if (err)
-            return err;
-    }
-    return DHOLE_OK;
+    for (int peer = b->mesh.rank + 1; peer < b->mesh.size && !err; peer++)
+        err = wait_for(b, peer, DHOLE__CHANNEL_LANE);
+    return err;
 }
 
 dhole_err dhole__mesh_open(struct dhole__transport *transport, const dhole_options *options,
                            dhole__deadline deadline, struct dhole__mesh *out)
 {
-    struct builder b = {
-        .transport = transport,
-        .options = options,
-        .deadline = deadline,
-        .mesh = {.rank = options->rank, .size = options->size},
-    };
-    dhole_err err = DHOLE_OK;
+    struct builder *b = dhole__sys.calloc(1, sizeof *b);
+    dhole_err err;
 
-    for (int peer = 0; peer < options->rank && err == DHOLE_OK; peer++)
-        err = dial_peer(&b, peer);
-    if (err == DHOLE_OK)
-        err = take_in_peers(&b);
-    for (int i = 0; i < b.waiting_count; i++)
-        dhole__conn_close(b.waiting[i].conn);
+    if (b == NULL)
+        return dhole__fail_nomem(sizeof *b, "joining the group");
+    b->transport = transport;
+    b->options = options;
+    b->deadline = deadline;
+    b->mesh.rank = options->rank;
+    b->mesh.size = options->size;
+    err = build(b);
+    for (int i = 0; i < calls_max; i++)
+        hang_up(&b->call[i]);
     if (err)
-        dhole__mesh_close(&b.mesh);
+        dhole__mesh_close(&b->mesh);
     else
-        *out = b.mesh;
+        *out = b->mesh;
+    free(b);
     return err;
 }
 

@@ -96,7 +96,8 @@ static dhole_err open_over(const struct dhole__backend *backend,
     if (err == DHOLE_OK)
         err = dhole__comm_init(&native->comm);
     if (err == DHOLE_OK)
-        err = dhole__liveness_start(&native->mesh, options->silence_ms, &native->live);
+        err = dhole__liveness_start(&native->mesh, options->silence_ms, options->connect_timeout_ms,
+                                    &native->live);
     if (err == DHOLE_OK) {
         for (int peer = 0; peer < options->size; peer++)
             native->comm.lane[peer] = native->mesh.lane[peer];

@@ -1,8 +1,8 @@
-/* What gguf.c builds and gguf_metadata.c looks up. */
+/* A file's parts, as gguf.c and gguf_tensors.c find them and gguf_metadata.c looks them up. */
 #ifndef DHOLE_MODEL_GGUF_FILE_H
 #define DHOLE_MODEL_GGUF_FILE_H
 
-#include "model/gguf.h"
+#include "model/gguf_reader.h"
 
 enum { dhole__gguf_name_max = 64 }; /* of a tensor, the format's limit */
 
@@ -31,11 +31,9 @@ struct dhole__gguf {
     size_t tensor_count;
 };
 
-/* An unsigned little-endian number. */
-uint64_t dhole__gguf_load(const uint8_t *p, size_t bytes);
-
-size_t dhole__gguf_type_bytes(enum dhole__gguf_type type);
-const char *dhole__gguf_type_name(enum dhole__gguf_type type);
+/* Reads the list of gguf->tensor_count tensors, which ends the header, and finds their data. */
+DHOLE__MUST_CHECK dhole_err dhole__gguf_read_tensors(struct dhole__gguf *gguf,
+                                                     struct dhole__reader *r);
 
 /* The order of the values: by bytes, a prefix first. */
 int dhole__gguf_compare(struct dhole__gguf_string a, struct dhole__gguf_string b);

@@ -6,37 +6,6 @@
 
 #include "model/gguf_file.h"
 
-uint64_t dhole__gguf_load(const uint8_t *p, size_t bytes)
-{
-    uint64_t x = 0;
-
-    for (size_t i = bytes; i-- > 0;)
-        x = x << 8 | p[i];
-    return x;
-}
-
-size_t dhole__gguf_type_bytes(enum dhole__gguf_type type)
-{
-    switch (type) {
-#define BYTES(code, value, name, bytes) \
-    case DHOLE__GGUF_##code: return bytes;
-        DHOLE__GGUF_TYPE_MAP(BYTES)
-#undef BYTES
-    }
-    return 0;
-}
-
-const char *dhole__gguf_type_name(enum dhole__gguf_type type)
-{
-    switch (type) {
-#define NAME(code, value, name, bytes) \
-    case DHOLE__GGUF_##code: return name;
-        DHOLE__GGUF_TYPE_MAP(NAME)
-#undef NAME
-    }
-    return "unknown";
-}
-
 int dhole__gguf_compare(struct dhole__gguf_string a, struct dhole__gguf_string b)
 {
     int order = memcmp(a.data, b.data, a.length < b.length ? a.length : b.length);

@@ -7,6 +7,7 @@
 
 #include "base/sys.h"
 #include "model/model.h"
+#include "model/vocab.h"
 
 /* Above what any model has, and low enough that a product of two fits an int. */
 enum {
@@ -15,7 +16,6 @@ enum {
     head_dim_max = 1024,
     hidden_max = 1 << 17,
     ffn_max = 1 << 20,
-    vocab_max = 1 << 20,
     context_max = 1 << 24
 };
 
@@ -209,9 +209,9 @@ static dhole_err read_vocab(const struct dhole__gguf *g, struct dhole__llama *l)
 
     if (err)
         return err;
-    if (tokens.count == 0 || tokens.count > vocab_max)
+    if (tokens.count == 0 || tokens.count > dhole__vocab_max)
         return dhole__fail(DHOLE_ERR_FORMAT, "a vocabulary of %zu tokens, 1 to %d are allowed",
-                           tokens.count, vocab_max);
+                           tokens.count, dhole__vocab_max);
     l->vocab = (int)tokens.count;
     return dhole__gguf_int(g, "llama.vocab_size", DHOLE__GGUF_OPTIONAL, l->vocab, l->vocab,
                            &l->vocab);

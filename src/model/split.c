@@ -95,7 +95,7 @@ static dhole_err compile(struct dhole__split *s)
 
     if (compiling != NULL)
         s->code = pcre2_compile((PCRE2_SPTR)s->scheme->pattern, PCRE2_ZERO_TERMINATED,
-                                PCRE2_UTF | PCRE2_UCP, &code, &at, compiling);
+                                PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED, &code, &at, compiling);
     pcre2_compile_context_free(compiling);
     if (s->code == NULL)
         return fail_pcre2(code, "compile the pre-tokenizer's pattern");
@@ -164,27 +164,18 @@ struct run {
     void *arg;
 };
 
-/* Pieces of valid UTF-8. What no alternative matches (the patterns have none) is a piece
- * too. */
+/* Pieces of valid UTF-8: between them the alternatives of each pattern take any character. */
 static dhole_err run_valid(struct run *run, const char *text, size_t length)
 {
     const PCRE2_SIZE *match = pcre2_get_ovector_pointer(run->match);
-    size_t pos = 0;
     dhole_err err = DHOLE_OK;
 
-    while (pos < length && !err) {
-        int count =
-            pcre2_match(run->split->code, (PCRE2_SPTR)text, length, pos,
-                        PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, run->match, run->split->limits);
-        if (count == PCRE2_ERROR_NOMATCH)
-            return run->fn(run->arg, text + pos, length - pos);
-        if (count < 0)
-            return fail_pcre2(count, "cut the text into words");
-        if (match[0] > pos)
-            err = run->fn(run->arg, text + pos, match[0] - pos);
-        if (!err)
-            err = run->fn(run->arg, text + match[0], match[1] - match[0]);
-        pos = match[1];
+    for (size_t pos = 0; pos < length && !err; pos = match[1]) {
+        int code = pcre2_match(run->split->code, (PCRE2_SPTR)text, length, pos,
+                               PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, run->match, run->split->limits);
+        if (code < 0)
+            return fail_pcre2(code, "cut the text into words");
+        err = run->fn(run->arg, text + pos, match[1] - pos);
     }
     return err;
 }

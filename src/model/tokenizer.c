@@ -5,7 +5,7 @@
 
 #include "base/sys.h"
 
-enum { text_max = 64 << 20, ends_max = 16 };
+enum { text_max = 16 << 20, ends_max = 16 };
 
 struct dhole__special {
     struct dhole__gguf_string name;

@@ -30,7 +30,7 @@ DHOLE__MUST_CHECK dhole_err dhole__tokenizer_load(const struct dhole__gguf *gguf
 void dhole__tokenizer_unload(struct dhole__tokenizer *tokenizer);
 
 /* Adds the tokens of a text to the list; with `special` the names of control and user-defined
- * tokens in it become those tokens. DHOLE_ERR_LIMIT when the text is longer than 64 MiB,
+ * tokens in it become those tokens. DHOLE_ERR_LIMIT when the text is longer than 16 MiB,
  * DHOLE_ERR_UNSUPPORTED when it has a byte that the vocabulary lacks. */
 DHOLE__MUST_CHECK dhole_err dhole__tokenizer_encode(const struct dhole__tokenizer *tokenizer,
                                                     const char *text, size_t length, bool special,

@@ -6,7 +6,7 @@
 #include "base/sys.h"
 #include "model/utf8.h"
 
-enum { vocab_max = 1 << 20, alphabet_end = 256 + 68 /* bytes that are not printable */ };
+enum { alphabet_end = 256 + 68 /* bytes that are not printable */ };
 
 static bool is_printable(int byte)
 {
@@ -98,9 +98,9 @@ static dhole_err read_names(const struct dhole__gguf *g, struct dhole__vocab *v,
 
     if (err)
         return err;
-    if (names.count == 0 || names.count > vocab_max)
+    if (names.count == 0 || names.count > dhole__vocab_max)
         return dhole__fail(DHOLE_ERR_FORMAT, "a vocabulary of %zu tokens, 1 to %d are allowed",
-                           names.count, vocab_max);
+                           names.count, dhole__vocab_max);
     v->size = (int32_t)names.count;
     v->name = dhole__sys.malloc(names.count * sizeof *v->name);
     if (v->name == NULL)

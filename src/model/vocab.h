@@ -19,6 +19,8 @@ enum dhole__token_kind {
     DHOLE__TOKEN_BYTE = 6
 };
 
+enum { dhole__vocab_max = 1 << 20 }; /* tokens */
+
 struct dhole__vocab {
     int32_t size;
     struct dhole__gguf_string *name; /* [size], in the file */

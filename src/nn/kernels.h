@@ -25,7 +25,7 @@ struct dhole__matmul {
     const float *x;     /* {tokens, cols}, for float weights */
     const int8_t *q;    /* {tokens, cols}, x / scale, for quantised weights */
     const float *scale; /* {tokens, cols / 32} */
-    const float *sum;   /* {tokens, cols / 32}: scale times the block's sum of q */
+    const float *q_sum; /* {tokens, cols / 32}: sums of q, integers */
 
     size_t stride; /* elements from one token to the next in y and total */
     float *y;
@@ -49,7 +49,7 @@ struct dhole__kernels {
     const char *name;
 
     /* Blocks of 32 floats to 8 bits: q = round(x * 127 / max|x|). */
-    void (*quantise)(const float *x, size_t blocks, int8_t *q, float *scale, float *sum);
+    void (*quantise)(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum);
 
     /* Rows first..last-1. */
     void (*matmul)(const struct dhole__matmul *m, size_t first, size_t last);

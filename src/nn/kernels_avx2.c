@@ -8,6 +8,8 @@
 #define ROWS   2
 #define DIMS   2
 
+#define Q8_OFFSET 0
+
 typedef __m256 vf;
 typedef __m256i vb, vi;
 
@@ -96,9 +98,9 @@ INLINE vf load_scales(const uint8_t *p, size_t s)
 
 INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
-    *min = *scale * splat(-8);
 }
 
 INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
@@ -110,10 +112,10 @@ INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf 
 
 INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     transpose(p + 2, stride, w);
     transpose(p + 18, stride, w + 4);
     *scale = load_scales(p, stride);
-    *min = splat(0);
 }
 
 INLINE __m256i four_bytes(const int8_t *q)

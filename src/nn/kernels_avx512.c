@@ -8,6 +8,8 @@
 #define ROWS   4
 #define DIMS   4
 
+#define Q8_OFFSET 128
+
 typedef __m512 vf;
 typedef __m512i vb, vi;
 
@@ -98,9 +100,9 @@ INLINE vf load_scales(const uint8_t *p, size_t s)
 
 INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
-    *min = *scale * splat(-8);
 }
 
 INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb w[8], vf *scale, vf *min)
@@ -115,9 +117,10 @@ INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb w[8], vf *scale, vf *min)
     *min = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
 }
 
-/* vpdpbusd takes unsigned weights: 128 is added here, and taken off through min. */
+/* vpdpbusd takes unsigned weights: 128 is added here. */
 INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     const __m512i sign = _mm512_set1_epi8(-128);
 
     transpose(p + 2, stride, w);
@@ -125,7 +128,6 @@ INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf 
     for (int j = 0; j < 8; j++)
         w[j] ^= sign;
     *scale = load_scales(p, stride);
-    *min = *scale * splat(-128);
 }
 
 INLINE vi dot_q4(vi sums, vb w, const int8_t *q)

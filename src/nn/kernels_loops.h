@@ -7,6 +7,7 @@
  *           (the second operand when one is not a number), load_f16, store_f16
  *   vb, vi  4 columns of LANES rows in bytes; LANES 32-bit sums of their products
  *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
+ *   Q8_OFFSET  what unpack_q8_0 adds to the bytes
  *   TOKENS  tokens that share an unpacked block in registers, even
  *   ROWS    rows that share a token's floats in registers, for float weights
  *   DIMS    vectors of a value that share its weight in registers, for attention
@@ -16,7 +17,7 @@
  * nothing is summed across lanes, one scaling serves LANES rows, and an unpacked block
  * serves many tokens; for a single token it never leaves the registers. Within a block
  * all is integer, hence exact; from block to block a row and a token see
- *   sum = fma(min, x_sum, sum), sum = fma(dot, scale * x_scale, sum)
+ *   sum = fma(value of the block, scale of the token's block, sum)
  * however many rows and tokens go along. Float products keep columns in the lanes. */
 #ifndef DHOLE_NN_KERNELS_LOOPS_H
 #define DHOLE_NN_KERNELS_LOOPS_H

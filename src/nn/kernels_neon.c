@@ -8,6 +8,8 @@
 #define ROWS   4
 #define DIMS   4
 
+#define Q8_OFFSET 0
+
 typedef float32x4_t vf;
 typedef int32x4_t vi;
 typedef int8x16_t vb;
@@ -73,14 +75,14 @@ INLINE void transpose(const uint8_t *p, size_t stride, uint8x16_t out[4])
     out[3] = vreinterpretq_u8_u64(vzip2q_u64(c, d));
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, int8_t offset, vb w[8])
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
 {
     uint8x16_t v[4];
 
     transpose(p, stride, v);
     for (int j = 0; j < 4; j++) {
-        w[j] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(v[j], vdupq_n_u8(15))), vdupq_n_s8(offset));
-        w[4 + j] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(v[j], 4)), vdupq_n_s8(offset));
+        w[j] = vreinterpretq_s8_u8(vandq_u8(v[j], vdupq_n_u8(15)));
+        w[4 + j] = vreinterpretq_s8_u8(vshrq_n_u8(v[j], 4));
     }
 }
 
@@ -95,20 +97,21 @@ INLINE vf load_scales(const uint8_t *p, size_t stride)
 
 INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
-    unpack_nibbles(p + 2, stride, 8, w);
+    (void)min;
+    unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
-    *min = splat(0);
 }
 
 INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
-    unpack_nibbles(p + 4, stride, 0, w);
+    unpack_nibbles(p + 4, stride, w);
     *scale = load_scales(p, stride);
     *min = load_scales(p + 2, stride);
 }
 
 INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     uint8x16_t v[8];
 
     transpose(p + 2, stride, v);
@@ -116,7 +119,6 @@ INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf 
     for (int j = 0; j < 8; j++)
         w[j] = vreinterpretq_s8_u8(v[j]);
     *scale = load_scales(p, stride);
-    *min = splat(0);
 }
 
 INLINE vi dot_q8(vi sums, vb w, const int8_t *q)

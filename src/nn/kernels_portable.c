@@ -8,6 +8,8 @@
 #define ROWS   2
 #define DIMS   2
 
+#define Q8_OFFSET 0
+
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 typedef struct {
@@ -52,12 +54,18 @@ INLINE vf max_(vf a, vf b)
     return select(a > b, a, b);
 }
 
+/* An exponent that is 112 too small is set right by a product, for subnormals too; what
+ * is infinite or not a number gets the highest one. */
 INLINE vf load_f16(const void *p)
 {
-    const uint8_t *h = p;
+    typedef uint16_t vh __attribute__((vector_size(8)));
+    vh halves;
 
-    return (vf){dhole__from_f16(u16_at(h)), dhole__from_f16(u16_at(h + 2)),
-                dhole__from_f16(u16_at(h + 4)), dhole__from_f16(u16_at(h + 6))};
+    memcpy(&halves, p, sizeof halves);
+    vi h = __builtin_convertvector(halves, vi);
+    vi special = (h & 0x7c00) == 0x7c00;
+    vi magnitude = (vi)((vf)((h & 0x7fff) << 13) * splat(0x1p112f));
+    return (vf)(magnitude | (special & 0x7f800000) | (h & 0x8000) << 16);
 }
 
 INLINE void store_f16(uint16_t *p, vf v)
@@ -72,37 +80,37 @@ INLINE vf load_scales(const uint8_t *p, size_t stride)
                 dhole__from_f16(u16_at(p + 2 * stride)), dhole__from_f16(u16_at(p + 3 * stride))};
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, int offset, vb w[8])
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
 {
     for (int i = 0; i < 16; i++)
         for (int r = 0; r < LANES; r++) {
             int both = p[(size_t)r * stride + (size_t)i];
-            w[i / 4].byte[4 * r + i % 4] = (int8_t)((both & 15) - offset);
-            w[4 + i / 4].byte[4 * r + i % 4] = (int8_t)((both >> 4) - offset);
+            w[i / 4].byte[4 * r + i % 4] = (int8_t)(both & 15);
+            w[4 + i / 4].byte[4 * r + i % 4] = (int8_t)(both >> 4);
         }
 }
 
 INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
-    unpack_nibbles(p + 2, stride, 8, w);
+    (void)min;
+    unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
-    *min = splat(0);
 }
 
 INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
-    unpack_nibbles(p + 4, stride, 0, w);
+    unpack_nibbles(p + 4, stride, w);
     *scale = load_scales(p, stride);
     *min = load_scales(p + 2, stride);
 }
 
 INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
+    (void)min;
     for (int i = 0; i < 32; i++)
         for (int r = 0; r < LANES; r++)
             w[i / 4].byte[4 * r + i % 4] = (int8_t)p[2 + (size_t)r * stride + (size_t)i];
     *scale = load_scales(p, stride);
-    *min = splat(0);
 }
 
 INLINE vi dot_q8(vi sums, vb w, const int8_t *q)

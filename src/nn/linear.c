@@ -21,7 +21,7 @@ struct dhole__act {
     const float *x; /* {tokens, n}, the caller's */
     int8_t *q;      /* {tokens, n} */
     float *scale;   /* {tokens, n / 32} */
-    float *sum;     /* {tokens, n / 32} */
+    float *q_sum;   /* {tokens, n / 32} */
     void *memory;   /* of the three */
 };
 
@@ -49,7 +49,7 @@ dhole_err dhole__act_create(size_t max_n, size_t max_tokens, struct dhole__act *
     act->max_tokens = max_tokens;
     act->q = act->memory;
     act->scale = (float *)(void *)(act->q + max_tokens * n);
-    act->sum = act->scale + max_tokens * blocks;
+    act->q_sum = act->scale + max_tokens * blocks;
     *out = act;
     return DHOLE_OK;
 }
@@ -61,7 +61,7 @@ static void quantise_tokens(void *arg, size_t first, size_t last)
 
     dhole__kernels()->quantise(act->x + first * act->n, (last - first) * blocks,
                                act->q + first * act->n, act->scale + first * blocks,
-                               act->sum + first * blocks);
+                               act->q_sum + first * blocks);
 }
 
 void dhole__act_set(struct dhole__act *act, struct dhole__pool *pool, const float *x, size_t n,
@@ -167,7 +167,7 @@ static struct dhole__matmul make_matmul(const struct dhole__linear *linear,
         .x = act->x,
         .q = act->q,
         .scale = act->scale,
-        .sum = act->sum,
+        .q_sum = act->q_sum,
         .stride = stride,
         .y = y,
     };

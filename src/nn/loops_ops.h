@@ -7,7 +7,7 @@
 #include "nn/kernels.h"
 #include "nn/loops_vector.h"
 
-static void quantise(const float *x, size_t blocks, int8_t *q, float *scale, float *sum)
+static void quantise(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum)
 {
     const vf magic = splat(0x1.8p23f);
 
@@ -26,7 +26,7 @@ static void quantise(const float *x, size_t blocks, int8_t *q, float *scale, flo
             total = total + (bits - magic);
         }
         scale[b] = max / 127;
-        sum[b] = scale[b] * add_lanes(total);
+        q_sum[b] = add_lanes(total);
     }
 }
 

@@ -6,10 +6,10 @@
 
 #include "nn/loops_emit.h"
 
-/* 32 columns of LANES rows: value = scale * w + min, w[j] holding columns 4j..4j+3. */
+/* 32 columns of LANES rows, w[j] holding columns 4j..4j+3. */
 struct block {
     vb w[8];
-    vf scale, min;
+    vf scale, min; /* an element is worth scale * (w - offset) + min */
 };
 
 struct format {
@@ -19,11 +19,25 @@ struct format {
     /* sums + w * q, q's four bytes going to every row. */
     vi (*dot)(vi sums, vb w, const int8_t *q);
     vf (*value)(vi sums);
+    float offset;
+    bool has_min; /* else `min` is not set */
 };
 
-static const struct format q4_0 = {18, unpack_q4_0, dot_q4, value_q4};
-static const struct format q4_1 = {20, unpack_q4_1, dot_q4, value_q4};
-static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8};
+static const struct format q4_0 = {18, unpack_q4_0, dot_q4, value_q4, 8, false};
+static const struct format q4_1 = {20, unpack_q4_1, dot_q4, value_q4, 0, true};
+static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8, Q8_OFFSET, false};
+
+/* A block's product with a token but for the token's scale; the offset's part is exact. */
+INLINE vf block_value(struct format f, const struct block *block, vi dots, float q_sum)
+{
+    vf dot = f.value(dots);
+
+    if (f.has_min)
+        return fma_(block->min, splat(q_sum), block->scale * dot);
+    if (f.offset != 0)
+        dot = fma_(splat(-f.offset), splat(q_sum), dot);
+    return block->scale * dot;
+}
 
 /* Adds one block's products with `tokens` tokens from `token` on to their sums. */
 INLINE void add_block(struct format f, const struct dhole__matmul *m, const struct block *block,
@@ -31,7 +45,7 @@ INLINE void add_block(struct format f, const struct dhole__matmul *m, const stru
 {
     size_t blocks = m->cols / dhole__quant_block;
     const int8_t *q = m->q + token * m->cols + b * dhole__quant_block;
-    const float *x_scale = m->scale + token * blocks + b, *x_sum = m->sum + token * blocks + b;
+    const float *x_scale = m->scale + token * blocks + b, *q_sum = m->q_sum + token * blocks + b;
     vi dots[TOKENS];
 
     UNROLL
@@ -47,17 +61,49 @@ INLINE void add_block(struct format f, const struct dhole__matmul *m, const stru
     UNROLL
     for (int t = 0; t < tokens; t++) {
         size_t at = (size_t)t * blocks;
-        sum[t] = fma_(block->min, splat(x_sum[at]), sum[t]);
-        sum[t] = fma_(f.value(dots[t]), block->scale * splat(x_scale[at]), sum[t]);
+        sum[t] = fma_(block_value(f, block, dots[t], q_sum[at]), splat(x_scale[at]), sum[t]);
     }
 }
 
-/* One token: blocks go from the file to the sum in registers. */
-INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t count)
+/* Walks over the rows of a tile to come, some lines with every block: LANES rows are too many
+ * streams for the hardware to foresee. */
+struct ahead {
+    const uint8_t *row;
+    size_t at, width, row_bytes;
+};
+
+INLINE struct ahead look_ahead(struct format f, const struct dhole__matmul *m, size_t row)
+{
+    size_t width = m->cols / dhole__quant_block * f.bytes;
+
+    return (struct ahead){
+        .row = m->weight + row * m->row_bytes,
+        .width = width < m->row_bytes ? width : LANES * width, /* whole rows are one long one */
+        .row_bytes = m->row_bytes,
+    };
+}
+
+INLINE void prefetch(struct ahead *ahead, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
+        ahead->at += 64;
+        if (ahead->at >= ahead->width) {
+            ahead->at = 0;
+            ahead->row += ahead->row_bytes;
+        }
+    }
+}
+
+/* One token: blocks go from the file to the sum in registers. `next` is a row that will be
+ * wanted soon. */
+INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t count,
+                      size_t next)
 {
     const uint8_t *p = m->weight + row * m->row_bytes;
     size_t stride = count == LANES ? m->row_bytes : 0;
     size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+    struct ahead ahead = look_ahead(f, m, next);
     float part[LANES];
 
     for (size_t b = 0; b < blocks;) {
@@ -65,6 +111,7 @@ INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row
         vf sum = splat(0);
         for (; b < end; b++, p += f.bytes) {
             struct block block;
+            prefetch(&ahead, LANES * f.bytes);
             f.unpack(p, stride, block.w, &block.scale, &block.min);
             add_block(f, m, &block, b, 0, 1, &sum);
         }
@@ -73,7 +120,7 @@ INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row
     }
 }
 
-enum { chunk_blocks = 16 };
+enum { chunk_blocks = 24 }; /* half of a first-level cache, with 16 lanes */
 
 /* Some blocks of LANES rows, unpacked, and where they stand in their unit. */
 struct chunk {
@@ -137,7 +184,7 @@ INLINE void quant_rows(struct format f, const struct dhole__matmul *m, size_t fi
     for (size_t row = first; row < last;) {
         size_t count = last - row >= LANES ? LANES : 1;
         if (m->tokens == 1)
-            one_token(f, m, row, count);
+            one_token(f, m, row, count, last - row >= 3 * LANES ? row + 2 * LANES : row);
         else
             many_tokens(f, m, row, count);
         row += count;

@@ -107,9 +107,12 @@ static void *worker_main(void *arg)
     struct dhole__pool *pool = arg;
 
     dhole__thread_name("dhole-nn");
-    while (!atomic_load(&pool->stopping))
-        wait_for_job(pool, state_job(work(pool)));
-    return NULL;
+    for (;;) {
+        uint64_t seen = state_job(work(pool));
+        if (atomic_load(&pool->stopping)) /* after `seen`, which may be the last job */
+            return NULL;
+        wait_for_job(pool, seen);
+    }
 }
 
 static void post(struct dhole__pool *pool, uint64_t chunks)

@@ -22,7 +22,15 @@ DHOLE__MUST_CHECK dhole_err dhole__tls_open(struct dhole__conn *lower,
                                             enum dhole__seal_side side, dhole__deadline deadline,
                                             struct dhole__conn **out);
 
-/* Keying material of a connection made by dhole__tls_open (RFC 8446, 7.5; RFC
+/* The same without waiting. Start moves no byte; *out owns `lower` at once. Then step, whenever
+ * the connection is ready (its arm says for what), until *done; after an error all that is left
+ * is to close it. */
+DHOLE__MUST_CHECK dhole_err dhole__tls_start(struct dhole__conn *lower,
+                                             const dhole_identity *identity, const dhole_pin *pin,
+                                             enum dhole__seal_side side, struct dhole__conn **out);
+DHOLE__MUST_CHECK dhole_err dhole__tls_step(struct dhole__conn *tls, bool *done);
+
+/* Keying material of a connection whose handshake is done (RFC 8446, 7.5; RFC
  * 5705): both sides get the same `length` bytes for the same label and context. */
 DHOLE__MUST_CHECK dhole_err dhole__tls_export(struct dhole__conn *tls, const char *label,
                                               const void *context, size_t context_length,

@@ -27,6 +27,8 @@ enum {
     drain_max = 64 << 10
 };
 
+enum stage { HANDSHAKE, CONFIRM, OPEN };
+
 struct tls {
     struct dhole__conn conn;
     struct dhole__conn *lower;
@@ -41,6 +43,8 @@ struct tls {
     bool refused; /* the peer's key, with the reason in `why` */
     char why[256];
 
+    enum stage stage;
+    int wants;            /* what OpenSSL waits for: SSL_ERROR_WANT_READ or _WRITE */
     bool recv_wants_send; /* a key update must go out first */
     uint64_t records;
     uint64_t lanes; /* that a client has opened */
@@ -198,15 +202,15 @@ static dhole_err explain(struct tls *tls)
     return dhole__fail_ossl(DHOLE_ERR_AUTH, text);
 }
 
-/* After an SSL call that did not succeed: DHOLE_OK when it only has to wait, *wants says for
+/* After an SSL call that did not succeed: DHOLE_OK when it only has to wait, `wants` says for
  * what. Failures below do not stick here: what the peer said last can still be read when writing
  * has become impossible. */
-static dhole_err after(struct tls *tls, int *wants)
+static dhole_err after(struct tls *tls)
 {
     dhole_err err;
 
-    *wants = SSL_get_error(tls->ssl, 0);
-    switch (*wants) {
+    tls->wants = SSL_get_error(tls->ssl, 0);
+    switch (tls->wants) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: return DHOLE_OK;
     case SSL_ERROR_ZERO_RETURN:
@@ -245,7 +249,6 @@ static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int
     struct dhole__walk walk = {iov, n, 0};
     size_t left, written;
     dhole_err err;
-    int wants;
 
     *moved = 0;
     err = before(tls);
@@ -255,7 +258,7 @@ static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int
         if (tls->pending > left)
             return dhole__fail_offer(left, tls->pending);
         if (!SSL_write_ex(tls->ssl, tls->record, tls->pending, &written))
-            return after(tls, &wants);
+            return after(tls);
         dhole__walk_skip(&walk, tls->pending);
         *moved += tls->pending;
         tls->pending = 0;
@@ -273,15 +276,14 @@ static dhole_err tls_recv(struct dhole__conn *conn, const struct iovec *iov, int
     size_t length, got;
     uint8_t *piece;
     dhole_err err;
-    int wants;
 
     *moved = 0;
     tls->recv_wants_send = false;
     err = before(tls);
     while (!err && (piece = dhole__walk_piece(&walk, SIZE_MAX, &length)) != NULL) {
         if (!SSL_read_ex(tls->ssl, piece, length, &got)) {
-            err = after(tls, &wants);
-            tls->recv_wants_send = wants == SSL_ERROR_WANT_WRITE;
+            err = after(tls);
+            tls->recv_wants_send = tls->wants == SSL_ERROR_WANT_WRITE;
             return *moved > 0 ? DHOLE_OK : err;
         }
         dhole__walk_skip(&walk, got);
@@ -297,6 +299,10 @@ static bool tls_arm(struct dhole__conn *conn, bool want_send, bool want_recv, st
     if (tls->fault.err || (want_recv && SSL_pending(tls->ssl) > 0))
         return false;
     want_send |= want_recv && tls->recv_wants_send;
+    if (tls->stage != OPEN) {
+        want_send = tls->wants == SSL_ERROR_WANT_WRITE;
+        want_recv = !want_send;
+    }
     return tls->lower->ops->arm(tls->lower, want_send, want_recv, pfd);
 }
 
@@ -328,53 +334,30 @@ static const struct dhole__conn_ops tls_ops = {
     .close = tls_close,
 };
 
-static dhole_err wait_lower(struct tls *tls, int wants, dhole__deadline deadline)
-{
-    bool send = wants == SSL_ERROR_WANT_WRITE;
-    struct pollfd pfd;
-
-    if (dhole__now() >= deadline)
-        return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
-    if (!tls->lower->ops->arm(tls->lower, send, !send, &pfd))
-        return DHOLE_OK;
-    return dhole__io_poll(&pfd, 1, deadline);
-}
-
-static dhole_err handshake(struct tls *tls, dhole__deadline deadline)
-{
-    dhole_err err;
-    int wants;
-
-    for (;;) {
-        err = before(tls);
-        if (err)
-            return err;
-        if (SSL_do_handshake(tls->ssl) == 1)
-            return DHOLE_OK;
-        err = after(tls, &wants);
-        if (err)
-            return err;
-        err = wait_lower(tls, wants, deadline);
-        if (err)
-            return err;
-    }
-}
-
 /* The server's byte, which says that it accepted the client. */
-static dhole_err confirm(struct tls *tls, enum dhole__seal_side side, dhole__deadline deadline)
+static dhole_err confirm(struct tls *tls, bool *done)
 {
     uint8_t byte = accepted;
-    dhole_err err;
+    const struct iovec iov = {&byte, 1};
+    size_t moved;
+    dhole_err err = SSL_is_server(tls->ssl) ? tls_send(&tls->conn, &iov, 1, &moved)
+                                            : tls_recv(&tls->conn, &iov, 1, &moved);
 
-    if (side == DHOLE__SEAL_SERVER)
-        err = dhole__io_run_one(dhole__io_send(&tls->conn, &byte, 1, NULL, 0), deadline);
-    else
-        err = dhole__io_run_one(dhole__io_recv(&tls->conn, &byte, 1, NULL, 0), deadline);
-    if (!err && byte != accepted)
+    *done = !err && moved == 1;
+    if (*done && byte != accepted)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "the server confirmed with %d, not %d", byte,
                            accepted);
-    tls->conn.sent = tls->conn.received = 0;
     return err;
+}
+
+static dhole_err handshake(struct tls *tls, bool *done)
+{
+    dhole_err err = before(tls);
+
+    if (err)
+        return err;
+    *done = SSL_do_handshake(tls->ssl) == 1;
+    return *done ? DHOLE_OK : after(tls);
 }
 
 /* Takes what the peer has sent already: TCP would answer it with a reset, which can overtake our
@@ -390,9 +373,9 @@ static void drain(struct dhole__conn *lower)
             return;
 }
 
-dhole_err dhole__tls_open(struct dhole__conn *lower, const dhole_identity *identity,
-                          const dhole_pin *pin, enum dhole__seal_side side,
-                          dhole__deadline deadline, struct dhole__conn **out)
+dhole_err dhole__tls_start(struct dhole__conn *lower, const dhole_identity *identity,
+                           const dhole_pin *pin, enum dhole__seal_side side,
+                           struct dhole__conn **out)
 {
     struct tls *tls = dhole__sys.calloc(1, sizeof *tls);
     dhole_err err;
@@ -405,25 +388,61 @@ dhole_err dhole__tls_open(struct dhole__conn *lower, const dhole_identity *ident
     tls->pinned = *pin;
     if (!make_ssl(tls, identity, side)) {
         err = dhole__fail_ossl(DHOLE_ERR_SYSTEM, "OpenSSL cannot set up TLS 1.3");
-        goto fail;
-    }
-    err = handshake(tls, deadline);
-    if (!err)
-        err = confirm(tls, side, deadline);
-    if (err) {
-        if (tls->fault.err) {
-            drain(lower);
-            dhole__fault_repeat(&tls->fault);
-        }
-        dhole__fail_in(err, "TLS 1.3 handshake as the %s",
-                       side == DHOLE__SEAL_SERVER ? "server" : "client");
-        goto fail;
+        tls_free(tls);
+        return err;
     }
     *out = &tls->conn;
     return DHOLE_OK;
-fail:
-    tls_free(tls);
-    return err;
+}
+
+dhole_err dhole__tls_step(struct dhole__conn *conn, bool *done)
+{
+    struct tls *tls = (struct tls *)conn;
+    bool through = true;
+    dhole_err err = DHOLE_OK;
+
+    while (!err && through && tls->stage != OPEN) {
+        err = tls->stage == HANDSHAKE ? handshake(tls, &through) : confirm(tls, &through);
+        if (!err && through)
+            tls->stage++;
+    }
+    *done = tls->stage == OPEN;
+    if (!err)
+        return DHOLE_OK;
+    if (tls->fault.err) {
+        drain(tls->lower);
+        dhole__fault_repeat(&tls->fault);
+    }
+    return dhole__fail_in(err, "TLS 1.3 handshake as the %s",
+                          SSL_is_server(tls->ssl) ? "server" : "client");
+}
+
+dhole_err dhole__tls_open(struct dhole__conn *lower, const dhole_identity *identity,
+                          const dhole_pin *pin, enum dhole__seal_side side,
+                          dhole__deadline deadline, struct dhole__conn **out)
+{
+    struct dhole__conn *conn;
+    dhole_err err = dhole__tls_start(lower, identity, pin, side, &conn);
+    bool done = false;
+
+    if (err)
+        return err;
+    while (!err) {
+        struct pollfd pfd;
+        err = dhole__tls_step(conn, &done);
+        if (done)
+            break;
+        if (!err && conn->ops->arm(conn, true, true, &pfd))
+            err = dhole__io_poll(&pfd, 1, deadline);
+        if (!err && dhole__now() >= deadline)
+            err = dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
+    }
+    if (err) {
+        tls_free((struct tls *)conn);
+        return err;
+    }
+    *out = conn;
+    return DHOLE_OK;
 }
 
 /* NULL when conn is not one of ours. */

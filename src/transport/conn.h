@@ -71,11 +71,16 @@ static inline dhole_err dhole__conn_recv(struct dhole__conn *conn, const struct 
     return err;
 }
 
-/* NULL is allowed. */
+/* NULL is allowed. Keeps the thread's error message, as closing often follows a failure. */
 static inline void dhole__conn_close(struct dhole__conn *conn)
 {
-    if (conn != NULL)
-        conn->ops->close(conn);
+    char message[dhole__message_max];
+
+    if (conn == NULL)
+        return;
+    dhole__message_save(message);
+    conn->ops->close(conn);
+    dhole__message_restore(message);
 }
 
 #endif

@@ -12,8 +12,10 @@ enum { spin_ns = 100000 };
 
 static void advance(struct dhole__io *io, size_t moved)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && moved > 0; i++) {
         size_t n = moved < io->iov[i].iov_len ? moved : io->iov[i].iov_len;
+        if (n == 0)
+            continue; /* an empty buffer may have no address */
         io->iov[i].iov_base = (char *)io->iov[i].iov_base + n;
         io->iov[i].iov_len -= n;
         moved -= n;
