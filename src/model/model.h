@@ -18,4 +18,8 @@ DHOLE__MUST_CHECK dhole_err dhole__llama_load(const struct dhole__gguf *gguf,
                                               struct dhole__llama *out);
 void dhole__llama_unload(struct dhole__llama *llama);
 
+/* The numbers of *out alone, each within limits and in keeping with the others. */
+DHOLE__MUST_CHECK dhole_err dhole__llama_hyperparameters(const struct dhole__gguf *gguf,
+                                                         struct dhole__llama *out);
+
 #endif

@@ -1,0 +1,208 @@
+/* Calls to the system that fail, one at a time, and sockets that move a few bytes at a time. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/sys.h"
+#include "data.h"
+#include "harness.h"
+
+enum { patience_ms = 100 };
+
+/* Which call of a kind fails, counted over all threads while the ranks are at work. */
+static atomic_int calls, failing_call;
+static atomic_bool at_work;
+static struct dhole__sys real;
+
+static bool fails(int error)
+{
+    if (!atomic_load(&at_work) || atomic_fetch_add(&calls, 1) + 1 != atomic_load(&failing_call))
+        return false;
+    errno = error;
+    return true;
+}
+
+static void *failing_malloc(size_t size)
+{
+    return fails(ENOMEM) ? NULL : real.malloc(size);
+}
+
+static void *failing_calloc(size_t n, size_t size)
+{
+    return fails(ENOMEM) ? NULL : real.calloc(n, size);
+}
+
+static void *failing_aligned_alloc(size_t align, size_t size)
+{
+    return fails(ENOMEM) ? NULL : real.aligned_alloc(align, size);
+}
+
+static int failing_pipe(int fds[2])
+{
+    return fails(EMFILE) ? -1 : real.pipe(fds);
+}
+
+static int failing_socket(int domain, int type, int protocol)
+{
+    return fails(EMFILE) ? -1 : real.socket(domain, type, protocol);
+}
+
+static int failing_accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    return fails(EMFILE) ? -1 : real.accept(fd, address, length);
+}
+
+static int failing_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    return fails(ENETUNREACH) ? -1 : real.connect(fd, address, length);
+}
+
+static int failing_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    return fails(ENOMEM) ? -1 : real.poll(fds, n, timeout_ms);
+}
+
+static ssize_t failing_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    return fails(ECONNRESET) ? -1 : real.sendmsg(fd, msg, flags);
+}
+
+static ssize_t failing_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    return fails(ECONNRESET) ? -1 : real.recvmsg(fd, msg, flags);
+}
+
+/* Each rank gets its result or an error with a message; never a crash, a hang or a wrong number. */
+static void join_and_sum(struct rank *r)
+{
+    float one = 1, sum = 0;
+    dhole_err err;
+
+    r->options.connect_timeout_ms = patience_ms;
+    r->options.timeout_ms = patience_ms;
+    ranks_meet(r);
+    atomic_store(&at_work, true);
+    err = dhole_init(&r->options, &r->group);
+    if (err == DHOLE_OK)
+        err = dhole_all_sum(r->group, &one, &sum, 1, DHOLE_F32);
+    if (err == DHOLE_OK)
+        ASSERT(sum == 2);
+    else
+        ASSERT(strlen(dhole_error_message()) > 0);
+    dhole_group_free(r->group);
+    ranks_meet(r);
+    atomic_store(&at_work, false);
+}
+
+/* Fails the 1st, 2nd, ... of the calls until a run has fewer of them, or `most`. */
+static void fail_each(const struct backend *backend, int most)
+{
+    for (int n = 1; n <= most; n++) {
+        atomic_store(&calls, 0);
+        atomic_store(&failing_call, n);
+        run_ranks(backend, 2, join_and_sum, NULL);
+        if (atomic_load(&calls) < n)
+            break;
+    }
+}
+
+ON_EVERY_BACKEND(every_allocation_fails_once)
+{
+    real = dhole__sys;
+    dhole__sys.malloc = failing_malloc;
+    dhole__sys.calloc = failing_calloc;
+    dhole__sys.aligned_alloc = failing_aligned_alloc;
+    fail_each(backend, 60);
+    dhole__sys = real;
+}
+
+#define FAIL_ONE(call, backend, most)     \
+    TEST(every_##call##_fails_once)       \
+    {                                     \
+        real = dhole__sys;                \
+        dhole__sys.call = failing_##call; \
+        fail_each(&backend, most);        \
+        dhole__sys = real;                \
+    }
+
+FAIL_ONE(pipe, backend_mem, 20)
+FAIL_ONE(socket, backend_tcp, 20)
+FAIL_ONE(accept, backend_tcp, 20)
+FAIL_ONE(connect, backend_tcp, 20)
+FAIL_ONE(poll, backend_tcp, 20)
+FAIL_ONE(sendmsg, backend_tcp_sealed, 20)
+FAIL_ONE(recvmsg, backend_tcp_sealed, 40)
+
+/* The first bytes of a message, cut off at `limit`. */
+static struct msghdr shortened(const struct msghdr *msg, struct iovec *part, size_t limit)
+{
+    struct msghdr head = *msg;
+
+    for (size_t i = 0; i < (size_t)msg->msg_iovlen; i++) {
+        if (msg->msg_iov[i].iov_len == 0)
+            continue;
+        *part = msg->msg_iov[i];
+        if (part->iov_len > limit)
+            part->iov_len = limit;
+        head.msg_iov = part;
+        head.msg_iovlen = 1;
+        break;
+    }
+    return head;
+}
+
+/* 1 to 13 bytes at a time; every third call is interrupted, every fifth moves nothing. */
+static bool disturbed(int n)
+{
+    errno = n % 3 == 0 ? EINTR : EAGAIN;
+    return n % 3 == 0 || n % 5 == 0;
+}
+
+static ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    int n = atomic_fetch_add(&calls, 1);
+    struct iovec part;
+    struct msghdr head = shortened(msg, &part, (size_t)(n % 13) + 1);
+
+    return disturbed(n) ? -1 : real.sendmsg(fd, &head, flags);
+}
+
+static ssize_t short_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    int n = atomic_fetch_add(&calls, 1);
+    struct iovec part;
+    struct msghdr head = shortened(msg, &part, (size_t)(n % 7) + 1);
+
+    return disturbed(n) ? -1 : real.recvmsg(fd, &head, flags);
+}
+
+static void sum_over_short_calls(struct rank *r)
+{
+    enum { count = 1500 };
+    float in[count], out[count];
+
+    fill_numbers(DHOLE_F32, r->rank, 1, in, count);
+    for (size_t n = 1; n <= count; n = n * 3 + 1) {
+        ASSERT_OK(dhole_all_sum(r->group, in, out, n, DHOLE_F32));
+        ASSERT_EQ(first_wrong(DHOLE__SUM, DHOLE_F32, r->size, 1, fill_numbers, out, n), n);
+    }
+}
+
+static void run_over_short_calls(const struct backend *backend)
+{
+    real = dhole__sys;
+    dhole__sys.sendmsg = short_sendmsg;
+    dhole__sys.recvmsg = short_recvmsg;
+    run_group(backend, 3, sum_over_short_calls, NULL);
+    dhole__sys = real;
+}
+
+TEST(sockets_that_move_a_few_bytes_at_a_time)
+{
+    run_over_short_calls(&backend_tcp);
+}
+
+TEST(sockets_that_move_a_few_bytes_at_a_time_sealed)
+{
+    run_over_short_calls(&backend_tcp_sealed);
+}

@@ -1,0 +1,193 @@
+#include "harness.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { deadline_ms = 20000, run_limit_s = 50, slow_factor = 4 };
+
+const struct backend backend_mem = {"mem", false};
+const struct backend backend_tcp = {"tcp", false};
+const struct backend backend_mem_sealed = {"mem", true};
+const struct backend backend_tcp_sealed = {"tcp", true};
+
+struct meeting {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int size;
+    int arrived, round;
+    bool done[ranks_max];
+    int done_count;
+};
+
+int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int listen_anywhere(char address[static 32])
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof sin;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ASSERT(fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0 && listen(fd, 64) == 0);
+    ASSERT(getsockname(fd, (struct sockaddr *)&sin, &length) == 0);
+    snprintf(address, 32, "127.0.0.1:%d", ntohs(sin.sin_port));
+    return fd;
+}
+
+void world_open(struct world *world, const struct backend *backend, int size)
+{
+    static int worlds;
+
+    memset(world, 0, sizeof *world);
+    world->backend = backend;
+    world->size = size;
+    snprintf(world->session, sizeof world->session, "test %d-%d", (int)getpid(), worlds++);
+    for (int i = 0; i < size; i++) {
+        world->listen_fd[i] = -1;
+        if (strcmp(backend->name, "tcp") == 0) {
+            world->listen_fd[i] = listen_anywhere(world->address[i]);
+            world->hosts[i] = world->address[i];
+        }
+        if (backend->sealed) {
+            ASSERT_OK(dhole_identity_generate(&world->identity[i]));
+            dhole_identity_pin(world->identity[i], &world->pin[i]);
+        }
+    }
+}
+
+void world_close(struct world *world)
+{
+    for (int i = 0; i < world->size; i++) {
+        if (world->listen_fd[i] >= 0)
+            close(world->listen_fd[i]);
+        dhole_identity_free(world->identity[i]);
+    }
+}
+
+dhole_options world_options(const struct world *world, int rank)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    options.backend = world->backend->name;
+    options.rank = rank;
+    options.size = world->size;
+    options.session = world->session;
+    options.listen_fd = world->listen_fd[rank];
+    options.timeout_ms = deadline_ms;
+    options.connect_timeout_ms = deadline_ms;
+    if (world->hosts[0] != NULL)
+        options.hosts = world->hosts;
+    if (world->backend->sealed) {
+        options.identity = world->identity[rank];
+        options.pins = world->pin;
+    }
+    return options;
+}
+
+void ranks_meet(struct rank *r)
+{
+    struct meeting *m = r->meeting;
+    int round;
+
+    pthread_mutex_lock(&m->lock);
+    round = m->round;
+    if (++m->arrived == m->size) {
+        m->arrived = 0;
+        m->round++;
+        pthread_cond_broadcast(&m->changed);
+    }
+    while (round == m->round)
+        pthread_cond_wait(&m->changed, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+}
+
+struct thread {
+    pthread_t id;
+    rank_body *body;
+    struct rank r;
+};
+
+static void *run_thread(void *arg)
+{
+    struct thread *t = arg;
+    struct meeting *m = t->r.meeting;
+
+    t->body(&t->r);
+    pthread_mutex_lock(&m->lock);
+    m->done[t->r.rank] = true;
+    m->done_count++;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+static void wait_for_all(struct meeting *m)
+{
+    struct timespec until;
+    int error = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += run_limit_s * (getenv("DHOLE_TEST_SLOW") ? slow_factor : 1);
+    pthread_mutex_lock(&m->lock);
+    while (m->done_count < m->size && error == 0)
+        error = pthread_cond_timedwait(&m->changed, &m->lock, &until);
+    for (int i = 0; i < m->size; i++)
+        ASSERT_MSG(m->done[i], "rank %d of %d did not end within %d s", i, m->size, run_limit_s);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void run_ranks(const struct backend *backend, int size, rank_body *body, void *arg)
+{
+    struct meeting meeting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, .size = size};
+    struct world world;
+    struct thread threads[ranks_max];
+
+    world_open(&world, backend, size);
+    for (int i = 0; i < size; i++) {
+        threads[i].body = body;
+        threads[i].r = (struct rank){.world = &world,
+                                     .rank = i,
+                                     .size = size,
+                                     .options = world_options(&world, i),
+                                     .arg = arg,
+                                     .meeting = &meeting};
+        ASSERT(pthread_create(&threads[i].id, NULL, run_thread, &threads[i]) == 0);
+    }
+    wait_for_all(&meeting);
+    for (int i = 0; i < size; i++)
+        pthread_join(threads[i].id, NULL);
+    world_close(&world);
+}
+
+struct joined {
+    rank_body *body;
+    void *arg;
+};
+
+static void join_and_run(struct rank *r)
+{
+    const struct joined *joined = r->arg;
+
+    ASSERT_OK(dhole_init(&r->options, &r->group));
+    ASSERT_EQ(dhole_rank(r->group), r->rank);
+    ASSERT_EQ(dhole_size(r->group), r->size);
+    r->arg = joined->arg;
+    joined->body(r);
+    dhole_group_free(r->group);
+}
+
+void run_group(const struct backend *backend, int size, rank_body *body, void *arg)
+{
+    struct joined joined = {body, arg};
+
+    run_ranks(backend, size, join_and_run, &joined);
+}

@@ -1,0 +1,88 @@
+/* Ranks as threads of one process, over every backend that exists. */
+#ifndef TEST_CONFORMANCE_HARNESS_H
+#define TEST_CONFORMANCE_HARNESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dhole/group.h"
+#include "test.h"
+
+enum { ranks_max = 8 };
+
+struct backend {
+    const char *name;
+    bool sealed;
+};
+
+extern const struct backend backend_mem, backend_tcp, backend_mem_sealed, backend_tcp_sealed;
+
+/* Defines a test for each backend; the body that follows sees it as `backend`. */
+#define ON_EVERY_BACKEND(name)                       \
+    static void name(const struct backend *backend); \
+    TEST(name##_mem)                                 \
+    {                                                \
+        name(&backend_mem);                          \
+    }                                                \
+    TEST(name##_tcp)                                 \
+    {                                                \
+        name(&backend_tcp);                          \
+    }                                                \
+    TEST(name##_mem_sealed)                          \
+    {                                                \
+        name(&backend_mem_sealed);                   \
+    }                                                \
+    TEST(name##_tcp_sealed)                          \
+    {                                                \
+        name(&backend_tcp_sealed);                   \
+    }                                                \
+    static void name(const struct backend *backend)
+
+/* What `size` ranks need to find each other: addresses with listening sockets, identities and
+ * pins, whichever the backend takes. */
+struct world {
+    const struct backend *backend;
+    int size;
+    int listen_fd[ranks_max];
+    char address[ranks_max][32];
+    const char *hosts[ranks_max];
+    dhole_identity *identity[ranks_max];
+    dhole_pin pin[ranks_max];
+    char session[32];
+};
+
+void world_open(struct world *world, const struct backend *backend, int size);
+void world_close(struct world *world);
+
+/* Options with which this rank joins; deadlines of 20 s, so that no test waits for a default. */
+dhole_options world_options(const struct world *world, int rank);
+
+struct meeting;
+
+/* One rank, as its thread sees it. */
+struct rank {
+    const struct world *world;
+    int rank, size;
+    dhole_options options; /* a body may change them before it joins */
+    dhole_group *group;
+    void *arg;
+    struct meeting *meeting;
+};
+
+typedef void rank_body(struct rank *r);
+
+/* Runs the body on `size` threads and returns when all have; fails the test if one takes longer
+ * than 50 s. With run_group each has joined before and leaves after. */
+void run_ranks(const struct backend *backend, int size, rank_body *body, void *arg);
+void run_group(const struct backend *backend, int size, rank_body *body, void *arg);
+
+/* Returns when all ranks' threads have called it. Not by way of the group. */
+void ranks_meet(struct rank *r);
+
+/* Milliseconds on a clock that only goes forward. */
+int64_t now_ms(void);
+
+/* A TCP socket bound to a free port of 127.0.0.1 and listening; *address becomes "host:port". */
+int listen_anywhere(char address[static 32]);
+
+#endif

@@ -1,0 +1,263 @@
+/* Groups that are named by the environment: DHOLE_* and, to the letter, MLX_*. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "processes.h"
+
+enum { ranks = 3, first_port = 20000, ports = 10000 };
+
+static const char *const variables[] = {
+    "DHOLE_RANK",      "DHOLE_HOSTFILE",    "DHOLE_SEAL",   "MLX_RANK",
+    "MLX_HOSTFILE",    "MLX_WORLD_SIZE",    "JACCL_RANK",   "JACCL_IBV_DEVICES",
+    "MLX_IBV_DEVICES", "JACCL_COORDINATOR", "NCCL_HOST_IP", "MLX_JACCL_COORDINATOR",
+};
+
+static void clear_environment(void)
+{
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        unsetenv(variables[i]);
+}
+
+static bool port_is_free(int port)
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_free;
+
+    sin.sin_port = htons((uint16_t)port);
+    is_free = fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0;
+    close(fd);
+    return is_free;
+}
+
+/* Below the range from which the system takes ports for outgoing connections. */
+static int next_free_port(void)
+{
+    static int offset;
+
+    for (int tries = 0; tries < ports; tries++) {
+        int port = first_port + (int)(getpid() * 17 + offset++) % ports;
+        if (port_is_free(port))
+            return port;
+    }
+    ASSERT_MSG(false, "no free port from %d on", first_port);
+    return 0;
+}
+
+static char hostfile[256];
+
+/* One address a rank, each printed with `format`, such as "[\"%s\"]". */
+static void write_hostfile(const char *format)
+{
+    FILE *f;
+
+    snprintf(hostfile, sizeof hostfile, "%s/hosts.json", test_dir());
+    f = fopen(hostfile, "w");
+    ASSERT(f != NULL);
+    fputc('[', f);
+    for (int rank = 0; rank < ranks; rank++) {
+        char address[32];
+        snprintf(address, sizeof address, "127.0.0.1:%d", next_free_port());
+        fputs(rank ? ", " : "", f);
+        fprintf(f, format, address);
+    }
+    fputs("]\n", f);
+    ASSERT(fclose(f) == 0);
+}
+
+static const char *rank_variable, *hostfile_variable;
+static const dhole_options *given_options;
+
+static void join_by_environment(struct processes *all, int rank)
+{
+    char text[16];
+    dhole_group *group;
+    float one = 1, sum;
+
+    clear_environment();
+    snprintf(text, sizeof text, "%d", rank);
+    setenv(rank_variable, text, 1);
+    setenv(hostfile_variable, hostfile, 1);
+    ASSERT_OK(dhole_init(given_options, &group));
+    ASSERT_EQ(dhole_rank(group), rank);
+    ASSERT_EQ(dhole_size(group), ranks);
+    ASSERT_OK(dhole_all_sum(group, &one, &sum, 1, DHOLE_F32));
+    ASSERT(sum == ranks);
+    report_end(all, rank, DHOLE_OK);
+    dhole_group_free(group);
+}
+
+static void run_by_environment(const char *rank, const char *hosts, const dhole_options *options)
+{
+    struct processes all;
+
+    rank_variable = rank;
+    hostfile_variable = hosts;
+    given_options = options;
+    processes_start(&all, &backend_mem, ranks, join_by_environment);
+    for (int i = 0; i < ranks; i++)
+        process_reap(&all, i, 0);
+    processes_close(&all);
+}
+
+TEST(dhole_variables_name_a_group)
+{
+    write_hostfile("\"%s\"");
+    run_by_environment("DHOLE_RANK", "DHOLE_HOSTFILE", NULL);
+}
+
+TEST(mlx_variables_name_a_group)
+{
+    write_hostfile("[\"%s\"]");
+    run_by_environment("MLX_RANK", "MLX_HOSTFILE", NULL);
+}
+
+TEST(mlx_hostfiles_may_be_flat)
+{
+    write_hostfile("\"%s\"");
+    run_by_environment("MLX_RANK", "MLX_HOSTFILE", NULL);
+}
+
+TEST(a_rank_may_have_several_addresses)
+{
+    write_hostfile("[\"%s\", \"127.0.0.1:1\"]");
+    run_by_environment("MLX_RANK", "MLX_HOSTFILE", NULL);
+}
+
+TEST(the_ring_backend_reads_the_environment)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    options.backend = "ring";
+    write_hostfile("[\"%s\"]");
+    run_by_environment("MLX_RANK", "MLX_HOSTFILE", &options);
+}
+
+TEST(dhole_variables_come_before_mlx_s)
+{
+    write_hostfile("\"%s\"");
+    clear_environment();
+    setenv("MLX_RANK", "7", 1);
+    setenv("MLX_HOSTFILE", "/no/such/file", 1);
+    setenv("DHOLE_RANK", "9", 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    dhole_group *group = NULL;
+    ASSERT_ERR(dhole_init(NULL, &group), DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(dhole_error_message(), "DHOLE_RANK is 9");
+}
+
+TEST(a_group_of_one_when_nothing_names_a_cluster)
+{
+    dhole_group *group;
+
+    clear_environment();
+    ASSERT_OK(dhole_init(NULL, &group));
+    ASSERT_EQ(dhole_size(group), 1);
+    ASSERT_EQ(dhole_rank(group), 0);
+    dhole_group_free(group);
+}
+
+static void expect_config_error(const dhole_options *options, const char *part)
+{
+    dhole_group *group = NULL;
+
+    ASSERT_ERR(dhole_init(options, &group), DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(dhole_error_message(), part);
+    ASSERT(group == NULL);
+}
+
+/* In MLX a ring of one (mlx #3442). */
+TEST(upstream_3442_a_rank_without_hostfile_is_an_error)
+{
+    dhole_options ring = DHOLE_OPTIONS_INIT;
+
+    clear_environment();
+    setenv("MLX_RANK", "0", 1);
+    expect_config_error(NULL, "MLX_HOSTFILE is not");
+    ring.backend = "ring";
+    expect_config_error(&ring, "MLX_HOSTFILE is not");
+    unsetenv("MLX_RANK");
+    setenv("DHOLE_RANK", "1", 1);
+    expect_config_error(NULL, "DHOLE_HOSTFILE is not");
+}
+
+TEST(a_hostfile_without_rank_is_an_error)
+{
+    clear_environment();
+    setenv("DHOLE_HOSTFILE", "/tmp/hosts.json", 1);
+    expect_config_error(NULL, "DHOLE_RANK is not");
+}
+
+TEST(a_named_cluster_of_another_kind_is_not_ignored)
+{
+    static const char *const names[] = {"JACCL_IBV_DEVICES", "MLX_IBV_DEVICES", "MLX_WORLD_SIZE"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        clear_environment();
+        setenv(names[i], "2", 1);
+        expect_config_error(NULL, names[i]);
+    }
+}
+
+TEST(a_ring_without_any_variable_is_an_error)
+{
+    dhole_options ring = DHOLE_OPTIONS_INIT;
+
+    clear_environment();
+    ring.backend = "ring";
+    expect_config_error(&ring, "DHOLE_HOSTFILE");
+}
+
+TEST(a_rank_that_is_no_number_is_named)
+{
+    static const char *const wrong[] = {"x", "1x", "-1", "99999999999999999999", "1.5", " "};
+
+    write_hostfile("\"%s\"");
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        clear_environment();
+        setenv("DHOLE_HOSTFILE", hostfile, 1);
+        setenv("DHOLE_RANK", wrong[i], 1);
+        expect_config_error(NULL, "DHOLE_RANK");
+    }
+}
+
+TEST(a_rank_beyond_the_hostfile_is_named)
+{
+    write_hostfile("\"%s\"");
+    clear_environment();
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    setenv("DHOLE_RANK", "3", 1);
+    expect_config_error(NULL, "DHOLE_RANK is 3");
+    ASSERT_CONTAINS(dhole_error_message(), "3 ranks");
+}
+
+static void expect_hostfile_error(const char *text, const char *part)
+{
+    FILE *f;
+
+    snprintf(hostfile, sizeof hostfile, "%s/wrong.json", test_dir());
+    f = fopen(hostfile, "w");
+    ASSERT(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+    clear_environment();
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    expect_config_error(NULL, part);
+    ASSERT_CONTAINS(dhole_error_message(), "DHOLE_HOSTFILE");
+}
+
+TEST(a_wrong_hostfile_is_named)
+{
+    expect_hostfile_error("", "line");
+    expect_hostfile_error("[\"127.0.0.1:1\",", "line");
+    expect_hostfile_error("{}", "wrong.json");
+    expect_hostfile_error("[]", "wrong.json");
+    expect_hostfile_error("[1, 2]", "entry 0");
+    expect_hostfile_error("[[\"127.0.0.1:1\"], []]", "entry 1");
+    expect_hostfile_error("[[[\"127.0.0.1:1\"]]]", "entry 0");
+    clear_environment();
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_HOSTFILE", "/no/such/file.json", 1);
+    expect_config_error(NULL, "/no/such/file.json");
+}
