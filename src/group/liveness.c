@@ -240,17 +240,22 @@ static void carry_out_verdict(struct dhole__liveness *live)
             live->mesh->lane[rank]->ops->shutdown(live->mesh->lane[rank]);
 }
 
-/* Sleeps until a peer says something, a report comes, or the next beat is due. */
-static void doze(struct dhole__liveness *live, dhole__deadline until)
+/* Sleeps until a peer says something, a report comes, the next beat is due, or a peer has been
+ * silent for too long. */
+static void doze(struct dhole__liveness *live, dhole__deadline next_beat)
 {
     struct pollfd pfds[dhole__rank_max + 1] = {{.fd = live->pipe[0], .events = POLLIN}};
+    dhole__deadline until = next_beat;
     char drain[16];
     int n = 1;
 
     for (int rank = 0; rank < live->mesh->size; rank++) {
         const struct peer *peer = &live->peer[rank];
-        if (peer->control != NULL && !peer->gone && !dhole__io_arm(&peer->in_io, &pfds[n++]))
+        if (peer->control == NULL || peer->gone)
+            continue;
+        if (!dhole__io_arm(&peer->in_io, &pfds[n++]))
             return;
+        until = dhole__deadline_min(until, peer->heard + live->silence_ns);
     }
     /* A poll that fails is a poll that was short: the loop goes on by the clock. */
     if (dhole__io_poll(pfds, n, until) == DHOLE_OK && (pfds[0].revents & POLLIN))
