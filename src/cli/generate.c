@@ -1,28 +1,16 @@
-#include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/os.h"
 #include "cli/answer.h"
+#include "cli/arguments.h"
 #include "cli/cli.h"
 #include "cli/prompt.h"
 #include "cli/signals.h"
 #include "cli/spawn.h"
 
-enum { ranks_max = 8, threads_max = 1024, default_max_tokens = 512 };
-
-struct arguments {
-    const char *model, *prompt, *system, *logits_out;
-    bool raw, stats, json;
-    dhole_parallel parallel;
-    long long max_tokens, ranks, threads;
-    dhole_sampling sampling;
-};
-
 struct run {
-    const struct arguments *arguments;
+    const struct dhole__arguments *arguments;
     dhole_model *model;
     int32_t *prompt;
     size_t prompt_count;
@@ -36,7 +24,7 @@ struct run {
 
 static dhole_err load_prompt(struct run *run)
 {
-    const struct arguments *a = run->arguments;
+    const struct dhole__arguments *a = run->arguments;
     struct dhole__buf text;
     dhole_err err = dhole__prompt_read(a->prompt, &text);
 
@@ -48,7 +36,7 @@ static dhole_err load_prompt(struct run *run)
     return err;
 }
 
-static int threads_of(const struct arguments *a)
+static int threads_of(const struct dhole__arguments *a)
 {
     int each = dhole__cpu_count() / (int)a->ranks;
 
@@ -57,35 +45,18 @@ static int threads_of(const struct arguments *a)
     return each > 0 ? each : 1;
 }
 
-/* What the ranks must agree on: the model and how it is split. */
-static void describe_agreement(const struct run *run, char *out, size_t size)
-{
-    uint8_t digest[32];
-    char hex[2 * sizeof digest + 1];
-
-    dhole_model_digest(run->model, digest);
-    for (size_t i = 0; i < sizeof digest; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    snprintf(out, size, "model %s, %s on %lld ranks", hex, dhole_parallel_name(run->parallel),
-             run->arguments->ranks);
-}
-
 static dhole_err start_ranks(struct run *run)
 {
-    const struct arguments *a = run->arguments;
-    char agreement[256];
+    const struct dhole__arguments *a = run->arguments;
     struct dhole__spawn_options options = {
         .count = (int)a->ranks,
-        .model = a->model,
-        .agreement = agreement,
+        .path = a->model,
+        .model = run->model,
         .parallel = run->parallel,
         .threads = threads_of(a),
     };
 
-    if (a->ranks == 1)
-        return DHOLE_OK;
-    describe_agreement(run, agreement, sizeof agreement);
-    return dhole__ranks_start(&options, &run->ranks);
+    return a->ranks > 1 ? dhole__ranks_start(&options, &run->ranks) : DHOLE_OK;
 }
 
 /* Says what failed, unless that has been done; returns the exit code. */
@@ -102,7 +73,7 @@ static int fail(const struct run *run, dhole_err err)
 /* All that comes before the ranks compute. */
 static dhole_err prepare(struct run *run)
 {
-    const struct arguments *a = run->arguments;
+    const struct dhole__arguments *a = run->arguments;
     dhole_err err = dhole_parallel_choose(run->model, (int)a->ranks, a->parallel, &run->parallel,
                                           run->reason, sizeof run->reason);
 
@@ -120,7 +91,7 @@ static dhole_err prepare(struct run *run)
 /* Generates with the engine, and ends it on all ranks. */
 static int answer(struct run *run, dhole_engine *engine)
 {
-    const struct arguments *a = run->arguments;
+    const struct dhole__arguments *a = run->arguments;
     int code = DHOLE__EXIT_DONE;
     dhole_err err;
 
@@ -206,7 +177,7 @@ static int conclude(const struct run *run)
     return DHOLE__EXIT_DONE;
 }
 
-static int run(const struct arguments *arguments)
+static int run(const struct dhole__arguments *arguments)
 {
     struct run r = {.arguments = arguments};
     dhole_err err = dhole_model_open(arguments->model, &r.model);
@@ -225,108 +196,14 @@ static int run(const struct arguments *arguments)
     return code;
 }
 
-static bool parse_parallel(char **argv, dhole_parallel *out)
-{
-    for (int p = DHOLE_PARALLEL_AUTO; p <= DHOLE_PARALLEL_PP; p++)
-        if (strcmp(optarg, dhole_parallel_name((dhole_parallel)p)) == 0) {
-            *out = (dhole_parallel)p;
-            return true;
-        }
-    dhole__usage(argv[0], "--parallel \"%s\": expected auto, single, tp or pp", optarg);
-    return false;
-}
-
-enum {
-    opt_model = 256,
-    opt_prompt,
-    opt_raw,
-    opt_system,
-    opt_max_tokens,
-    opt_ranks,
-    opt_parallel,
-    opt_threads,
-    opt_temperature,
-    opt_top_k,
-    opt_top_p,
-    opt_seed,
-    opt_stats,
-    opt_json,
-    opt_logits_out
-};
-
-static const struct option options[] = {
-    {"model", required_argument, NULL, opt_model},
-    {"prompt", required_argument, NULL, opt_prompt},
-    {"raw", no_argument, NULL, opt_raw},
-    {"system", required_argument, NULL, opt_system},
-    {"max-tokens", required_argument, NULL, opt_max_tokens},
-    {"ranks", required_argument, NULL, opt_ranks},
-    {"parallel", required_argument, NULL, opt_parallel},
-    {"threads", required_argument, NULL, opt_threads},
-    {"temperature", required_argument, NULL, opt_temperature},
-    {"top-k", required_argument, NULL, opt_top_k},
-    {"top-p", required_argument, NULL, opt_top_p},
-    {"seed", required_argument, NULL, opt_seed},
-    {"stats", no_argument, NULL, opt_stats},
-    {"json", no_argument, NULL, opt_json},
-    {"logits-out", required_argument, NULL, opt_logits_out},
-    {"help", no_argument, NULL, 'h'},
-    {0},
-};
-
-/* Takes option c; false after its fault has been printed. */
-static bool take(char **argv, int c, struct arguments *a)
-{
-    long long n = 0;
-    bool ok = true;
-
-    switch (c) {
-    case opt_model: a->model = optarg; break;
-    case opt_prompt: a->prompt = optarg; break;
-    case opt_raw: a->raw = true; break;
-    case opt_system: a->system = optarg; break;
-    case opt_max_tokens:
-        ok = dhole__option_int(argv, "max-tokens", 0, INT_MAX, &a->max_tokens);
-        break;
-    case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, ranks_max, &a->ranks); break;
-    case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
-    case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
-    case opt_temperature:
-        ok = dhole__option_float(argv, "temperature", 0, HUGE_VALF, &a->sampling.temperature);
-        break;
-    case opt_top_k:
-        ok = dhole__option_int(argv, "top-k", 0, INT_MAX, &n);
-        a->sampling.top_k = (int)n;
-        break;
-    case opt_top_p: ok = dhole__option_float(argv, "top-p", 0, 1, &a->sampling.top_p); break;
-    case opt_seed:
-        ok = dhole__option_int(argv, "seed", 0, LLONG_MAX, &n);
-        a->sampling.seed = (uint64_t)n;
-        break;
-    case opt_stats: a->stats = true; break;
-    case opt_json: a->json = true; break;
-    case opt_logits_out: a->logits_out = optarg; break;
-    default: return false;
-    }
-    return ok;
-}
-
 static int generate(int argc, char **argv)
 {
-    struct arguments a = {.max_tokens = default_max_tokens, .ranks = 1, .sampling = {.top_p = 1}};
-    int c;
+    struct dhole__arguments arguments;
+    int code = dhole__arguments_parse(argc, argv, &arguments);
 
-    while ((c = dhole__next_option(argc, argv, options)) != -1) {
-        if (c == 'h')
-            return dhole__help_on(&dhole__cmd_generate);
-        if (!take(argv, c, &a))
-            return DHOLE__EXIT_USAGE;
-    }
-    if (a.model == NULL)
-        return dhole__usage(argv[0], "--model FILE is missing");
-    if (a.prompt == NULL)
-        return dhole__usage(argv[0], "--prompt TEXT is missing");
-    return run(&a);
+    if (code != DHOLE__EXIT_DONE)
+        return code;
+    return arguments.help ? dhole__help_on(&dhole__cmd_generate) : run(&arguments);
 }
 
 const struct dhole__subcommand dhole__cmd_generate = {

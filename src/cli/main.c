@@ -1,6 +1,8 @@
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -21,11 +23,23 @@ static const struct dhole__subcommand *find(const char *name)
     return NULL;
 }
 
+/* A file or a socket that got number 0, 1 or 2 would be taken for a standard stream. */
+static void fill_standard_streams(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = dup(fd);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     const struct dhole__subcommand *command;
     int code;
 
+    fill_standard_streams();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write() */
     if (argc < 2) {
         fprintf(stderr, "dhole: no command given; see dhole help\n");

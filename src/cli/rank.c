@@ -7,18 +7,21 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/frame.h"
+#include "cli/spawn.h"
 #include "dhole/infer.h"
+#include "infer/shard.h"
 
-enum { ranks_max = 8, threads_max = 1024 };
+enum { threads_max = 1024 };
 
 /* What rank 0 sent, as far as it is needed to join and to run. */
 struct job {
     json_t *json; /* owns the strings */
     dhole_options group;
-    const char *hosts[ranks_max];
-    dhole_pin pins[ranks_max];
+    const char *hosts[dhole__ranks_max];
+    dhole_pin pins[dhole__ranks_max];
     dhole_engine_options engine;
     struct dhole__buf path; /* of the model */
+    char agreement[dhole__agreement_size];
 };
 
 static dhole_err read_pin(const char *hex, dhole_pin *pin)
@@ -38,9 +41,9 @@ static dhole_err read_peers(struct job *job)
     const json_t *pins = json_object_get(job->json, "pins");
     size_t size = json_array_size(hosts);
 
-    if (size < 2 || size > ranks_max || json_array_size(pins) != size)
+    if (size < 2 || size > dhole__ranks_max || json_array_size(pins) != size)
         return dhole__fail(DHOLE_ERR_CONFIG, "%zu hosts and %zu pins: expected 2 to %d of both",
-                           size, json_array_size(pins), ranks_max);
+                           size, json_array_size(pins), dhole__ranks_max);
     job->group.size = (int)size;
     job->group.hosts = job->hosts;
     job->group.pins = job->pins;
@@ -87,9 +90,8 @@ static dhole_err read_job(int fd, struct job *job)
         err = read_int(job, "threads", threads_max, &job->engine.threads);
     if (err == DHOLE_OK)
         err = dhole__json_string(job->json, "session", &job->group.session);
-    if (err == DHOLE_OK)
-        err = dhole__json_string(job->json, "agreement", &job->group.agreement);
     job->group.backend = "tcp";
+    job->group.cancel_fd = fd; /* at its end when rank 0 is */
     job->engine.parallel = (dhole_parallel)parallel;
     return err;
 }
@@ -121,6 +123,15 @@ static dhole_err report(int fd, dhole_err result)
     return err;
 }
 
+static void report_or_print(int fd, dhole_err result)
+{
+    char message[512];
+
+    snprintf(message, sizeof message, "%s", dhole_error_message());
+    if (report(fd, result) != DHOLE_OK)
+        fprintf(stderr, "dhole: a rank without its rank 0: %s\n", message);
+}
+
 /* What can fail before anyone waits for this rank. */
 static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_identity **identity)
 {
@@ -132,8 +143,12 @@ static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_ide
         err = read_identity(fd, identity);
     if (err == DHOLE_OK)
         err = dhole_model_open((const char *)job->path.data, model);
+    if (err)
+        return err;
+    dhole__agreement(*model, job->engine.parallel, job->group.size, job->agreement);
+    job->group.agreement = job->agreement;
     job->group.identity = *identity;
-    return err;
+    return DHOLE_OK;
 }
 
 /* Works in the group until rank 0 is done. */
@@ -162,10 +177,12 @@ static dhole_err run(int fd)
         err = report(fd, DHOLE_OK);
     if (err == DHOLE_OK)
         err = dhole_init(&job.group, &group);
-    if (err)
-        (void)report(fd, err); /* when rank 0 is gone there is no one to tell */
-    else
+    if (job.group.listen_fd >= 0)
+        close(job.group.listen_fd);
+    if (err == DHOLE_OK)
         err = serve(&job, model, group);
+    else
+        report_or_print(fd, err);
     dhole_group_free(group);
     dhole_identity_free(identity);
     dhole_model_close(model);

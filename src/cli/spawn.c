@@ -17,9 +17,9 @@
 #include "base/sys.h"
 #include "cli/frame.h"
 #include "cli/signals.h"
+#include "infer/shard.h"
 
 enum {
-    ranks_max = 8,
     ready_timeout_ms = 30000,
     end_timeout_ms = 10000, /* for ranks that end well */
     lost_timeout_ms = 200   /* for ranks whose group is broken */
@@ -33,12 +33,12 @@ struct child {
 struct dhole__ranks {
     int count;
     dhole_group *group;
-    dhole_identity *identity[ranks_max];
-    dhole_pin pin[ranks_max];
-    int listener[ranks_max]; /* or -1 */
-    char host[ranks_max][32];
+    dhole_identity *identity[dhole__ranks_max];
+    dhole_pin pin[dhole__ranks_max];
+    int listener[dhole__ranks_max]; /* or -1 */
+    char host[dhole__ranks_max][32];
     char session[2 * DHOLE_PIN_SIZE + 1];
-    struct child child[ranks_max]; /* [0] is unused */
+    struct child child[dhole__ranks_max]; /* [0] is unused */
 };
 
 dhole_group *dhole__ranks_group(const struct dhole__ranks *ranks)
@@ -64,17 +64,31 @@ static dhole_err listen_locally(int *fd, char *host, size_t size)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a socket");
     fcntl(*fd, F_SETFD, FD_CLOEXEC);
     if (dhole__sys.bind(*fd, (struct sockaddr *)&address, length) != 0 ||
-        dhole__sys.listen(*fd, ranks_max) != 0 ||
+        dhole__sys.listen(*fd, dhole__ranks_max) != 0 ||
         getsockname(*fd, (struct sockaddr *)&address, &length) != 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen on 127.0.0.1");
     snprintf(host, size, "127.0.0.1:%d", ntohs(address.sin_port));
     return DHOLE_OK;
 }
 
-static void to_hex(const dhole_pin *pin, char out[static 2 * DHOLE_PIN_SIZE + 1])
+enum { hex_size = 2 * 32 + 1 }; /* of a pin or a digest, as text */
+
+static void to_hex(const uint8_t bytes[static 32], char out[static hex_size])
 {
-    for (int i = 0; i < DHOLE_PIN_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", pin->bytes[i]);
+    for (int i = 0; i < 32; i++)
+        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ranks,
+                      char out[static dhole__agreement_size])
+{
+    uint8_t digest[32];
+    char hex[hex_size];
+
+    dhole_model_digest(model, digest);
+    to_hex(digest, hex);
+    snprintf(out, dhole__agreement_size, "model %s, %s on %d ranks", hex,
+             dhole_parallel_name(parallel), ranks);
 }
 
 /* Sockets and identities of all ranks. The session is named after rank 0's key, which
@@ -89,7 +103,7 @@ static dhole_err prepare(struct dhole__ranks *ranks)
             return err;
         dhole_identity_pin(ranks->identity[r], &ranks->pin[r]);
     }
-    to_hex(&ranks->pin[0], ranks->session);
+    to_hex(ranks->pin[0].bytes, ranks->session);
     return DHOLE_OK;
 }
 
@@ -141,15 +155,14 @@ static json_t *describe(const struct dhole__ranks *ranks, int r,
     json_t *hosts = json_array(), *pins = json_array();
 
     for (int i = 0; i < ranks->count; i++) {
-        char hex[2 * DHOLE_PIN_SIZE + 1];
-        to_hex(&ranks->pin[i], hex);
+        char hex[hex_size];
+        to_hex(ranks->pin[i].bytes, hex);
         json_array_append_new(hosts, json_string(ranks->host[i]));
         json_array_append_new(pins, json_string(hex));
     }
-    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:s, s:i, s:i}", "rank", r, "listen_fd",
+    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:i}", "rank", r, "listen_fd",
                      ranks->listener[r], "hosts", hosts, "pins", pins, "session", ranks->session,
-                     "agreement", options->agreement, "parallel", (int)options->parallel, "threads",
-                     options->threads);
+                     "parallel", (int)options->parallel, "threads", options->threads);
 }
 
 static dhole_err send_key(int socket, const dhole_identity *identity)
@@ -180,7 +193,7 @@ static dhole_err configure(const struct dhole__ranks *ranks, int r,
     free(text);
     json_decref(root);
     if (err == DHOLE_OK)
-        err = dhole__frame_write(socket, options->model, strlen(options->model));
+        err = dhole__frame_write(socket, options->path, strlen(options->path));
     return err ? err : send_key(socket, ranks->identity[r]);
 }
 
@@ -223,8 +236,8 @@ static dhole_err read_report(struct dhole__ranks *ranks, int r)
 }
 
 /* Polls every child's socket and, last, the signals; the slot of rank r is fds[r - 1]. */
-static int poll_children(const struct dhole__ranks *ranks, struct pollfd fds[static ranks_max],
-                         int timeout_ms)
+static int poll_children(const struct dhole__ranks *ranks,
+                         struct pollfd fds[static dhole__ranks_max], int timeout_ms)
 {
     for (int r = 1; r < ranks->count; r++)
         fds[r - 1] = (struct pollfd){.fd = ranks->child[r].socket, .events = POLLIN};
@@ -252,7 +265,7 @@ static dhole_err read_reports(struct dhole__ranks *ranks, const struct pollfd *f
 static dhole_err wait_ready(struct dhole__ranks *ranks)
 {
     dhole__deadline deadline = dhole__deadline_in(ready_timeout_ms);
-    struct pollfd fds[ranks_max];
+    struct pollfd fds[dhole__ranks_max];
     int ready = 0, n = 1;
 
     while (ready < ranks->count - 1 || n > 0) {
@@ -278,7 +291,7 @@ static dhole_err wait_ready(struct dhole__ranks *ranks)
 /* Why joining was cancelled: a signal, or a child that failed. */
 static dhole_err explain_cancel(struct dhole__ranks *ranks)
 {
-    struct pollfd fds[ranks_max];
+    struct pollfd fds[dhole__ranks_max];
     int ready = 0;
     dhole_err err = DHOLE_OK;
 
@@ -287,14 +300,16 @@ static dhole_err explain_cancel(struct dhole__ranks *ranks)
     return err ? err : dhole__fail(DHOLE_ERR_CANCELLED, "interrupted");
 }
 
-static dhole_err join(struct dhole__ranks *ranks, const char *agreement)
+static dhole_err join(struct dhole__ranks *ranks, const struct dhole__spawn_options *spawn)
 {
-    const char *hosts[ranks_max];
+    char agreement[dhole__agreement_size];
+    const char *hosts[dhole__ranks_max];
     dhole_options options = DHOLE_OPTIONS_INIT;
     dhole_err err;
 
     for (int r = 0; r < ranks->count; r++)
         hosts[r] = ranks->host[r];
+    dhole__agreement(spawn->model, spawn->parallel, ranks->count, agreement);
     options.backend = "tcp";
     options.size = ranks->count;
     options.hosts = hosts;
@@ -305,6 +320,7 @@ static dhole_err join(struct dhole__ranks *ranks, const char *agreement)
     options.pins = ranks->pin;
     options.cancel_fd = dhole__signals_fd();
     err = dhole_init(&options, &ranks->group);
+    close_fd(&ranks->listener[0]);
     return err == DHOLE_ERR_CANCELLED ? explain_cancel(ranks) : err;
 }
 
@@ -330,7 +346,7 @@ static dhole_err start(struct dhole__ranks *ranks, const struct dhole__spawn_opt
             return err;
     }
     err = wait_ready(ranks);
-    return err ? err : join(ranks, options->agreement);
+    return err ? err : join(ranks, options);
 }
 
 dhole_err dhole__ranks_start(const struct dhole__spawn_options *options, struct dhole__ranks **out)
@@ -341,7 +357,7 @@ dhole_err dhole__ranks_start(const struct dhole__spawn_options *options, struct 
     if (ranks == NULL)
         return dhole__fail_nomem(sizeof *ranks, "the ranks");
     ranks->count = options->count;
-    for (int r = 0; r < ranks_max; r++) {
+    for (int r = 0; r < dhole__ranks_max; r++) {
         ranks->listener[r] = -1;
         ranks->child[r].socket = -1;
     }
@@ -354,8 +370,8 @@ dhole_err dhole__ranks_start(const struct dhole__spawn_options *options, struct 
     return DHOLE_OK;
 }
 
-/* A child's socket is at its end when the child is; returns with those that are not yet
- * still to be killed. */
+/* Waits for the children to end, each of which closes its socket so; those that have not
+ * by the deadline are left. */
 static void wait_ended(struct dhole__ranks *ranks, dhole__deadline deadline)
 {
     for (int r = 1; r < ranks->count; r++) {

@@ -15,12 +15,17 @@
 struct dhole__ranks;
 
 struct dhole__spawn_options {
-    int count; /* ranks, this one included: >= 2 */
-    const char *model;
-    const char *agreement; /* as in dhole_options */
+    int count;        /* ranks, this one included: >= 2 */
+    const char *path; /* of the model's file, for the others to open */
+    const dhole_model *model;
     dhole_parallel parallel;
     int threads; /* of each rank */
 };
+
+/* What ranks agree on before they join, in words: the model file and how it is split. */
+enum { dhole__agreement_size = 128 };
+void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ranks,
+                      char out[static dhole__agreement_size]);
 
 /* Starts ranks 1..count-1 and joins the group as rank 0. DHOLE_ERR_CANCELLED when a signal of
  * signals.h came first. */

@@ -14,7 +14,7 @@ dhole_err dhole__all_gather(struct dhole__comm *comm, const void *in, void *out,
 
     dhole__comm_begin(comm, &call);
     for (int peer = 0; peer < comm->size; peer++) {
-        uint8_t *slot = (uint8_t *)out + (size_t)peer * bytes;
+        uint8_t *slot = bytes > 0 ? (uint8_t *)out + (size_t)peer * bytes : NULL;
         if (peer == comm->rank) {
             if (bytes > 0)
                 memmove(slot, in, bytes);

@@ -8,7 +8,6 @@
 
 enum {
     default_context_max = 8192,
-    threads_max = 1024,
     step_timeout_ms = 10 * 60 * 1000,
     /* Waiting for work may take for ever; the group notices a lost rank 0 by itself. */
     idle_timeout_days = 1000
@@ -25,16 +24,12 @@ static const struct dhole__engine_ops *ops_of(dhole_parallel parallel)
     }
 }
 
-static dhole_err check_options(const struct dhole__llama *model,
-                               const dhole_engine_options *options)
+static dhole_err check_context(const struct dhole__llama *model, int context)
 {
-    if (options->threads < 0 || options->threads > threads_max)
-        return dhole__fail(DHOLE_ERR_INVALID, "%d threads: 0 (all processors) to %d can be asked",
-                           options->threads, threads_max);
-    if (options->context < 0 || options->context > model->context)
+    if (context < 0 || context > model->context)
         return dhole__fail(DHOLE_ERR_INVALID,
                            "a context of %d tokens: the model goes from 1 to %d (0: the default)",
-                           options->context, model->context);
+                           context, model->context);
     return DHOLE_OK;
 }
 
@@ -45,37 +40,45 @@ static int context_of(const struct dhole__llama *model, const dhole_engine_optio
     return model->context < default_context_max ? model->context : default_context_max;
 }
 
-/* What must be the same on all ranks; exchanged as bytes. */
+/* What each rank says of itself, exchanged as bytes; all but `status` must be the same. */
 struct terms {
-    uint8_t model[32];
+    int32_t status; /* a dhole_err: whether the rank can run its part */
     int32_t parallel, context;
+    uint8_t model[32];
 };
 
-static dhole_err agree(const dhole_engine *e, dhole_parallel parallel)
+static dhole_err compare(const struct terms *a, int rank_a, const struct terms *b, int rank_b)
+{
+    if (a->status != DHOLE_OK)
+        return dhole__fail((dhole_err)a->status, "rank %d cannot run its part of the model: %s",
+                           rank_a, dhole_error_text((dhole_err)a->status));
+    if (memcmp(a->model, b->model, sizeof a->model) != 0)
+        return dhole__fail(DHOLE_ERR_MISMATCH,
+                           "rank %d has another model file than rank %d: give all the same one",
+                           rank_a, rank_b);
+    if (a->parallel != b->parallel || a->context != b->context)
+        return dhole__fail(
+            DHOLE_ERR_MISMATCH, "rank %d runs %s with a context of %d, rank %d runs %s with %d",
+            rank_a, dhole_parallel_name((dhole_parallel)a->parallel), (int)a->context, rank_b,
+            dhole_parallel_name((dhole_parallel)b->parallel), (int)b->context);
+    return DHOLE_OK;
+}
+
+/* Makes sure that all ranks are ready to run the same thing. */
+static dhole_err agree(const dhole_engine *e, dhole_parallel parallel, dhole_err status)
 {
     struct terms all[dhole__ranks_max];
     struct terms *mine = &all[e->rank];
     dhole_err err;
 
-    dhole_model_digest(e->file, mine->model);
+    mine->status = (int32_t)status;
     mine->parallel = (int32_t)parallel;
     mine->context = e->context;
+    dhole_model_digest(e->file, mine->model);
     err = dhole_all_gather(e->group, mine, all, sizeof *mine, DHOLE_U8);
-    if (err)
-        return err;
-    for (int r = 0; r < e->size; r++) {
-        if (memcmp(all[r].model, mine->model, sizeof mine->model) != 0)
-            return dhole__fail(DHOLE_ERR_MISMATCH,
-                               "rank %d has another model file than rank %d: give all ranks the "
-                               "same one",
-                               r, e->rank);
-        if (all[r].parallel != mine->parallel || all[r].context != mine->context)
-            return dhole__fail(
-                DHOLE_ERR_MISMATCH, "rank %d runs %s with a context of %d, rank %d runs %s with %d",
-                r, dhole_parallel_name((dhole_parallel)all[r].parallel), (int)all[r].context,
-                e->rank, dhole_parallel_name(parallel), e->context);
-    }
-    return DHOLE_OK;
+    for (int r = 0; err == DHOLE_OK && r < e->size; r++)
+        err = compare(&all[r], r, mine, e->rank);
+    return err;
 }
 
 static dhole_err create_stage(dhole_engine *e, int threads)
@@ -112,7 +115,7 @@ dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
     int size = group != NULL ? dhole_size(group) : 1;
     dhole_parallel parallel;
     dhole_engine *e;
-    dhole_err err = check_options(llama, options);
+    dhole_err err = check_context(llama, options->context);
 
     if (err == DHOLE_OK)
         err = dhole_parallel_choose(model, size, options->parallel, &parallel, NULL, 0);
@@ -129,10 +132,10 @@ dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
     e->size = size;
     e->context = context_of(llama, options);
     err = create_stage(e, options->threads);
+    if (size > 1)
+        err = agree(e, parallel, err);
     if (err == DHOLE_OK && size > 1)
         err = dhole_set_timeout(group, step_timeout_ms);
-    if (err == DHOLE_OK && size > 1)
-        err = agree(e, parallel);
     if (err) {
         destroy(e);
         return err;
@@ -179,7 +182,7 @@ static dhole_err check_command(const dhole_engine *e, const struct dhole__comman
         return dhole__fail(
             DHOLE_ERR_PROTOCOL, "rank 0 sent command %d for %d tokens at position %d of %d",
             (int)command->kind, (int)command->count, (int)command->position, e->context);
-    return DHOLE_OK;
+    return check_tokens(e, command->tokens, (size_t)command->count);
 }
 
 /* One command; *ended when it was the last. */
@@ -220,7 +223,7 @@ static dhole_err check_forward(const dhole_engine *e, const int32_t *tokens, siz
     if (e->rank != 0)
         return dhole__fail(DHOLE_ERR_INVALID, "rank %d serves; rank 0 leads", e->rank);
     if (count == 0)
-        return dhole__fail(DHOLE_ERR_INVALID, "no tokens to feed: give at least one");
+        return dhole__fail(DHOLE_ERR_INVALID, "there are no tokens: give at least one");
     if (count > (size_t)(e->context - e->position))
         return dhole__fail(DHOLE_ERR_LIMIT,
                            "%zu tokens do not fit: the context holds %d, %d of them taken", count,

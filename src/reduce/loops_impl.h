@@ -187,8 +187,7 @@ static inline uint32_t sum_upper(uint32_t x, uint32_t y)
     return round_bf16(f32_bits(f32_from(x & 0xffff0000u) + f32_from(y & 0xffff0000u)));
 }
 
-/* Two neighbours in one word: no vector is widened or packed, which would cost more than the sum.
- */
+/* Two neighbours in a word: widening and packing vectors would cost more than the sums. */
 FOLD(sum_bf16_pairs, u32, sum_upper(x << 16, y << 16) >> 16 | (sum_upper(x, y) & 0xffff0000u))
 
 static void sum_bf16(const void *pa, const void *pb, void *po, size_t n)
@@ -222,9 +221,9 @@ static inline uint16_t narrow_f16(float x)
 
 #else
 
-/* Both directions compute every case and select, so that they vectorise. Subnormals are shifted by
- * the adder: next to 2^-14 the step of f32 is too fine, so adding and taking away a power of two
- * places their bits. */
+/* Both directions compute every case and select, so that they vectorise. The adder places the bits
+ * of subnormals: taking the power of two away again normalises them, and adding one whose last
+ * place is theirs rounds to them. */
 static inline float widen_f16(uint16_t x)
 {
     const uint32_t magnitude = (uint32_t)(x & 0x7fffu) << 13;

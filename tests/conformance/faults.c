@@ -7,7 +7,7 @@
 #include "data.h"
 #include "harness.h"
 
-enum { patience_ms = 100 };
+enum { short_ms = 60 };
 
 /* Which call of a kind fails, counted over all threads while the ranks are at work. */
 static atomic_int calls, failing_call;
@@ -78,8 +78,8 @@ static void join_and_sum(struct rank *r)
     float one = 1, sum = 0;
     dhole_err err;
 
-    r->options.connect_timeout_ms = patience_ms;
-    r->options.timeout_ms = patience_ms;
+    r->options.connect_timeout_ms = short_ms;
+    r->options.timeout_ms = short_ms;
     ranks_meet(r);
     atomic_store(&at_work, true);
     err = dhole_init(&r->options, &r->group);

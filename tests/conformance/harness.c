@@ -23,6 +23,11 @@ struct meeting {
     int done_count;
 };
 
+int64_t patient(int64_t ms)
+{
+    return getenv("DHOLE_TEST_SLOW") ? ms * slow_factor : ms;
+}
+
 int64_t now_ms(void)
 {
     struct timespec t;
@@ -41,6 +46,35 @@ int listen_anywhere(char address[static 32])
     ASSERT(getsockname(fd, (struct sockaddr *)&sin, &length) == 0);
     snprintf(address, 32, "127.0.0.1:%d", ntohs(sin.sin_port));
     return fd;
+}
+
+static bool can_bind(const char *address, int port)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    bool is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1, bound;
+    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    inet_pton(AF_INET6, address, &v6.sin6_addr);
+    bound = is_v4 ? bind(fd, (struct sockaddr *)&v4, sizeof v4) == 0
+                  : bind(fd, (struct sockaddr *)&v6, sizeof v6) == 0;
+    close(fd);
+    return bound;
+}
+
+int free_port(const char *address)
+{
+    enum { first = 20000, range = 10000, tries = 1000 };
+    static int taken;
+
+    for (int i = 0; i < tries; i++) {
+        int port = first + (int)(getpid() * 17 + taken++) % range;
+        if (can_bind(address, port))
+            return port;
+    }
+    return 0;
 }
 
 void world_open(struct world *world, const struct backend *backend, int size)
@@ -82,8 +116,8 @@ dhole_options world_options(const struct world *world, int rank)
     options.size = world->size;
     options.session = world->session;
     options.listen_fd = world->listen_fd[rank];
-    options.timeout_ms = deadline_ms;
-    options.connect_timeout_ms = deadline_ms;
+    options.timeout_ms = patient(deadline_ms);
+    options.connect_timeout_ms = patient(deadline_ms);
     if (world->hosts[0] != NULL)
         options.hosts = world->hosts;
     if (world->backend->sealed) {
@@ -136,7 +170,7 @@ static void wait_for_all(struct meeting *m)
     int error = 0;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += run_limit_s * (getenv("DHOLE_TEST_SLOW") ? slow_factor : 1);
+    until.tv_sec += (time_t)patient(run_limit_s);
     pthread_mutex_lock(&m->lock);
     while (m->done_count < m->size && error == 0)
         error = pthread_cond_timedwait(&m->changed, &m->lock, &until);

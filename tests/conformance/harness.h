@@ -79,10 +79,18 @@ void run_group(const struct backend *backend, int size, rank_body *body, void *a
 /* Returns when all ranks' threads have called it. Not by way of the group. */
 void ranks_meet(struct rank *r);
 
+/* ms, or more of them where DHOLE_TEST_SLOW says that everything takes longer. */
+int64_t patient(int64_t ms);
+
 /* Milliseconds on a clock that only goes forward. */
 int64_t now_ms(void);
 
 /* A TCP socket bound to a free port of 127.0.0.1 and listening; *address becomes "host:port". */
 int listen_anywhere(char address[static 32]);
+
+/* A port of a loopback address ("127.0.0.1" or "::1") on which nobody listens, another one each
+ * time; 0 when there is none. Outside of the range from which the system takes ports for outgoing
+ * connections, so that it stays free. */
+int free_port(const char *address);
 
 #endif

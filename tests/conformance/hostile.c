@@ -126,7 +126,8 @@ TEST(a_refused_caller_does_not_shorten_the_time_to_join)
 
     memset(bytes, 0xee, sizeof bytes);
     memcpy(bytes, preamble, sizeof preamble);
-    run_stranger(&(struct stranger){bytes, sizeof bytes, 1, true, 4500});
+    run_ranks(&backend_tcp_sealed, 2, join_among_strangers,
+              &(struct stranger){bytes, sizeof bytes, 1, true, 3500});
 }
 
 TEST(a_caller_that_takes_a_rank_s_name_and_stalls)

@@ -133,6 +133,35 @@ ON_EVERY_BACKEND(calls_of_all_kinds_in_turn)
     run_group(backend, 3, mix, NULL);
 }
 
+/* Two groups of the same ranks do not get into each other's way. */
+static void use_two_groups(struct rank *r)
+{
+    int32_t own = r->rank, sum, most;
+    dhole_group *second;
+
+    r->options.session = "second";
+    ASSERT_OK(dhole_init(&r->options, &second));
+    for (int i = 0; i < 20; i++) {
+        if (r->rank == 0) /* sent on one before, received after the other's call */
+            ASSERT_OK(dhole_send(r->group, &i, 1, DHOLE_I32, 1));
+        ASSERT_OK(dhole_all_max(second, &own, &most, 1, DHOLE_I32));
+        ASSERT_EQ(most, r->size - 1);
+        if (r->rank == 1) {
+            ASSERT_OK(dhole_recv(r->group, &sum, 1, DHOLE_I32, 0));
+            ASSERT_EQ(sum, i);
+        }
+    }
+    dhole_abort(second, "only this one");
+    dhole_group_free(second);
+    ASSERT_OK(dhole_all_sum(r->group, &own, &sum, 1, DHOLE_I32));
+    ASSERT_EQ(sum, r->size * (r->size - 1) / 2);
+}
+
+ON_EVERY_BACKEND(two_groups_in_one_process)
+{
+    run_group(backend, 3, use_two_groups, NULL);
+}
+
 static void count_bytes(struct rank *r)
 {
     const bool sealed = r->world->backend->sealed;

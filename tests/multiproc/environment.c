@@ -1,12 +1,7 @@
 /* Groups that are named by the environment: DHOLE_* and, to the letter, MLX_*. */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "processes.h"
 
-enum { ranks = 3, first_port = 20000, ports = 10000 };
+enum { ranks = 3 };
 
 static const char *const variables[] = {
     "DHOLE_RANK",      "DHOLE_HOSTFILE",    "DHOLE_SEAL",   "MLX_RANK",
@@ -18,32 +13,6 @@ static void clear_environment(void)
 {
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
         unsetenv(variables[i]);
-}
-
-static bool port_is_free(int port)
-{
-    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool is_free;
-
-    sin.sin_port = htons((uint16_t)port);
-    is_free = fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0;
-    close(fd);
-    return is_free;
-}
-
-/* Below the range from which the system takes ports for outgoing connections. */
-static int next_free_port(void)
-{
-    static int offset;
-
-    for (int tries = 0; tries < ports; tries++) {
-        int port = first_port + (int)(getpid() * 17 + offset++) % ports;
-        if (port_is_free(port))
-            return port;
-    }
-    ASSERT_MSG(false, "no free port from %d on", first_port);
-    return 0;
 }
 
 static char hostfile[256];
@@ -59,7 +28,7 @@ static void write_hostfile(const char *format)
     fputc('[', f);
     for (int rank = 0; rank < ranks; rank++) {
         char address[32];
-        snprintf(address, sizeof address, "127.0.0.1:%d", next_free_port());
+        snprintf(address, sizeof address, "127.0.0.1:%d", free_port("127.0.0.1"));
         fputs(rank ? ", " : "", f);
         fprintf(f, format, address);
     }

@@ -1,0 +1,115 @@
+#include "cli/arguments.h"
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "infer/shard.h"
+
+enum { threads_max = 1024, default_max_tokens = 512 };
+
+static bool parse_parallel(char **argv, dhole_parallel *out)
+{
+    for (int p = DHOLE_PARALLEL_AUTO; p <= DHOLE_PARALLEL_PP; p++)
+        if (strcmp(optarg, dhole_parallel_name((dhole_parallel)p)) == 0) {
+            *out = (dhole_parallel)p;
+            return true;
+        }
+    dhole__usage(argv[0], "--parallel \"%s\": expected auto, single, tp or pp", optarg);
+    return false;
+}
+
+enum {
+    opt_model = 256,
+    opt_prompt,
+    opt_raw,
+    opt_system,
+    opt_max_tokens,
+    opt_ranks,
+    opt_parallel,
+    opt_threads,
+    opt_temperature,
+    opt_top_k,
+    opt_top_p,
+    opt_seed,
+    opt_stats,
+    opt_json,
+    opt_logits_out
+};
+
+static const struct option options[] = {
+    {"model", required_argument, NULL, opt_model},
+    {"prompt", required_argument, NULL, opt_prompt},
+    {"raw", no_argument, NULL, opt_raw},
+    {"system", required_argument, NULL, opt_system},
+    {"max-tokens", required_argument, NULL, opt_max_tokens},
+    {"ranks", required_argument, NULL, opt_ranks},
+    {"parallel", required_argument, NULL, opt_parallel},
+    {"threads", required_argument, NULL, opt_threads},
+    {"temperature", required_argument, NULL, opt_temperature},
+    {"top-k", required_argument, NULL, opt_top_k},
+    {"top-p", required_argument, NULL, opt_top_p},
+    {"seed", required_argument, NULL, opt_seed},
+    {"stats", no_argument, NULL, opt_stats},
+    {"json", no_argument, NULL, opt_json},
+    {"logits-out", required_argument, NULL, opt_logits_out},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+/* Takes option c; false after its fault has been printed. */
+static bool take(char **argv, int c, struct dhole__arguments *a)
+{
+    long long n = 0;
+    bool ok = true;
+
+    switch (c) {
+    case opt_model: a->model = optarg; break;
+    case opt_prompt: a->prompt = optarg; break;
+    case opt_raw: a->raw = true; break;
+    case opt_system: a->system = optarg; break;
+    case opt_max_tokens:
+        ok = dhole__option_int(argv, "max-tokens", 0, INT_MAX, &a->max_tokens);
+        break;
+    case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, dhole__ranks_max, &a->ranks); break;
+    case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
+    case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
+    case opt_temperature:
+        ok = dhole__option_float(argv, "temperature", 0, HUGE_VALF, &a->sampling.temperature);
+        break;
+    case opt_top_k:
+        ok = dhole__option_int(argv, "top-k", 0, INT_MAX, &n);
+        a->sampling.top_k = (int)n;
+        break;
+    case opt_top_p: ok = dhole__option_float(argv, "top-p", 0, 1, &a->sampling.top_p); break;
+    case opt_seed:
+        ok = dhole__option_int(argv, "seed", 0, LLONG_MAX, &n);
+        a->sampling.seed = (uint64_t)n;
+        break;
+    case opt_stats: a->stats = true; break;
+    case opt_json: a->json = true; break;
+    case opt_logits_out: a->logits_out = optarg; break;
+    default: return false;
+    }
+    return ok;
+}
+
+int dhole__arguments_parse(int argc, char **argv, struct dhole__arguments *out)
+{
+    int c;
+
+    *out = (struct dhole__arguments){
+        .max_tokens = default_max_tokens, .ranks = 1, .sampling = {.top_p = 1}};
+    while ((c = dhole__next_option(argc, argv, options)) != -1) {
+        if (c == 'h')
+            out->help = true;
+        else if (!take(argv, c, out))
+            return DHOLE__EXIT_USAGE;
+    }
+    if (!out->help && out->model == NULL)
+        return dhole__usage(argv[0], "--model FILE is missing");
+    if (!out->help && out->prompt == NULL)
+        return dhole__usage(argv[0], "--prompt TEXT is missing");
+    return DHOLE__EXIT_DONE;
+}

@@ -1,0 +1,21 @@
+/* The options of `dhole generate`. */
+#ifndef DHOLE_CLI_ARGUMENTS_H
+#define DHOLE_CLI_ARGUMENTS_H
+
+#include <stdbool.h>
+
+#include "dhole/infer.h"
+
+/* Strings belong to argv; those not given are NULL. */
+struct dhole__arguments {
+    const char *model, *prompt, *system, *logits_out;
+    bool raw, stats, json, help;
+    dhole_parallel parallel;
+    long long max_tokens, ranks, threads; /* threads 0: not given */
+    dhole_sampling sampling;
+};
+
+/* DHOLE__EXIT_DONE, or DHOLE__EXIT_USAGE after the fault has been printed. */
+int dhole__arguments_parse(int argc, char **argv, struct dhole__arguments *out);
+
+#endif
