@@ -10,6 +10,7 @@
 
 enum {
     dhole__quant_block = 32,  /* elements per block of every quantised type, and of activations */
+    dhole__quant_step = 254,  /* an activation is 254 * coarse + fine, times its block's scale */
     dhole__kv_block = 32,     /* positions per block of keys */
     dhole__head_dim_max = 512 /* bounds the buffers of one attention call */
 };
@@ -23,9 +24,9 @@ struct dhole__matmul {
 
     size_t tokens;
     const float *x;     /* {tokens, cols}, for float weights */
-    const int8_t *q;    /* {tokens, cols}, x / scale, for quantised weights */
+    const int8_t *q;    /* {tokens, cols / 32, 2, 32}: coarse, fine; for quantised weights */
     const float *scale; /* {tokens, cols / 32} */
-    const float *q_sum; /* {tokens, cols / 32}: sums of q, integers */
+    const float *q_sum; /* {tokens, cols / 32}: sums of 254 * coarse + fine, integers */
 
     size_t stride; /* elements from one token to the next in y and total */
     float *y;
@@ -48,7 +49,9 @@ struct dhole__attend {
 struct dhole__kernels {
     const char *name;
 
-    /* Blocks of 32 floats to 8 bits: q = round(x * 127 / max|x|). */
+    /* Blocks of 32 floats to twice 8 bits: coarse = round(x * 127 / max|x|), and fine = what that
+     * leaves, in steps 254 times finer. One term alone is too rough for 4-bit models: the best
+     * token changes at one position in twenty. */
     void (*quantise)(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum);
 
     /* Rows first..last-1. */

@@ -53,6 +53,20 @@ INLINE void store_f16(uint16_t *p, vf v)
     _mm_storeu_si128((void *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+INLINE vf load_bf16(const void *p)
+{
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+}
+
+INLINE void store_low_bytes(int8_t *p, vf v)
+{
+    const __m256i low = _mm256_set1_epi32(0x0c080400);
+    __m256i bytes = _mm256_shuffle_epi8((__m256i)v, low);
+    int32_t half[2] = {_mm256_extract_epi32(bytes, 0), _mm256_extract_epi32(bytes, 4)};
+
+    memcpy(p, half, sizeof half);
+}
+
 /* Two rows a register, so that unpacking within 128-bit lanes leaves row r in lane r. */
 INLINE __m256i load_rows(const uint8_t *p, size_t stride)
 {

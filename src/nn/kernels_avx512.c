@@ -53,6 +53,16 @@ INLINE void store_f16(uint16_t *p, vf v)
     _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+INLINE vf load_bf16(const void *p)
+{
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+}
+
+INLINE void store_low_bytes(int8_t *p, vf v)
+{
+    _mm_storeu_si128((void *)p, _mm512_cvtepi32_epi8((__m512i)v));
+}
+
 /* Four rows a register, so that unpacking within 128-bit lanes leaves row r in lane r. */
 INLINE __m512i load_rows(const uint8_t *p, size_t stride)
 {

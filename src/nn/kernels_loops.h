@@ -4,7 +4,8 @@
  *
  *   LANES   floats in a vector: 4, 8 or 16
  *   vf      LANES floats, with + - * and comparison; splat, load, store, fma_, min_ and max_
- *           (the second operand when one is not a number), load_f16, store_f16
+ *           (the second operand when one is not a number), load_f16, load_bf16,
+ *           store_f16, store_low_bytes (of each lane)
  *   vb, vi  4 columns of LANES rows in bytes; LANES 32-bit sums of their products
  *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
  *   Q8_OFFSET  what unpack_q8_0 adds to the bytes
@@ -33,9 +34,9 @@ static void matmul(const struct dhole__matmul *m, size_t first, size_t last)
     case DHOLE__F32: all_float_rows(DHOLE__F32, m, first, last); break;
     case DHOLE__F16: all_float_rows(DHOLE__F16, m, first, last); break;
     case DHOLE__BF16: all_float_rows(DHOLE__BF16, m, first, last); break;
-    case DHOLE__Q4_0: quant_rows(q4_0, m, first, last); break;
-    case DHOLE__Q4_1: quant_rows(q4_1, m, first, last); break;
-    case DHOLE__Q8_0: quant_rows(q8_0, m, first, last); break;
+    case DHOLE__Q4_0: quant_rows(tile_q4_0, m, first, last); break;
+    case DHOLE__Q4_1: quant_rows(tile_q4_1, m, first, last); break;
+    case DHOLE__Q8_0: quant_rows(tile_q8_0, m, first, last); break;
     }
 }
 

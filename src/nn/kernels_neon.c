@@ -57,6 +57,22 @@ INLINE void store_f16(uint16_t *p, vf v)
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v)));
 }
 
+INLINE vf load_bf16(const void *p)
+{
+    uint16x4_t halves;
+
+    memcpy(&halves, p, sizeof halves);
+    return vreinterpretq_f32_u32(vshll_n_u16(halves, 16));
+}
+
+INLINE void store_low_bytes(int8_t *p, vf v)
+{
+    uint16x4_t halves = vmovn_u32(vreinterpretq_u32_f32(v));
+    uint8x8_t low = vmovn_u16(vcombine_u16(halves, halves));
+
+    memcpy(p, &low, LANES);
+}
+
 /* 16 bytes of each row to four registers of 4 bytes of each row. */
 INLINE void transpose(const uint8_t *p, size_t stride, uint8x16_t out[4])
 {

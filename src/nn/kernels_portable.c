@@ -74,6 +74,22 @@ INLINE void store_f16(uint16_t *p, vf v)
         p[i] = dhole__to_f16(v[i]);
 }
 
+INLINE vf load_bf16(const void *p)
+{
+    const uint8_t *h = p;
+
+    return (vf){dhole__from_bf16(u16_at(h)), dhole__from_bf16(u16_at(h + 2)),
+                dhole__from_bf16(u16_at(h + 4)), dhole__from_bf16(u16_at(h + 6))};
+}
+
+INLINE void store_low_bytes(int8_t *p, vf v)
+{
+    vi bits = (vi)v;
+
+    for (int i = 0; i < LANES; i++)
+        p[i] = (int8_t)(bits[i] & 255);
+}
+
 INLINE vf load_scales(const uint8_t *p, size_t stride)
 {
     return (vf){dhole__from_f16(u16_at(p)), dhole__from_f16(u16_at(p + stride)),

@@ -19,7 +19,7 @@ struct dhole__act {
     size_t max_n, max_tokens;
     size_t n, tokens;
     const float *x; /* {tokens, n}, the caller's */
-    int8_t *q;      /* {tokens, n} */
+    int8_t *q;      /* {tokens, n / 32, 2, 32} */
     float *scale;   /* {tokens, n / 32} */
     float *q_sum;   /* {tokens, n / 32} */
     void *memory;   /* of the three */
@@ -38,7 +38,7 @@ dhole_err dhole__act_create(size_t max_n, size_t max_tokens, struct dhole__act *
     act = dhole__sys.calloc(1, sizeof *act);
     if (act == NULL)
         return dhole__fail_nomem(sizeof *act, "activations");
-    bytes = max_tokens * (n + 2 * blocks * sizeof(float));
+    bytes = max_tokens * (2 * n + 2 * blocks * sizeof(float));
     bytes = (bytes + align - 1) / align * align;
     act->memory = dhole__sys.aligned_alloc(align, bytes);
     if (act->memory == NULL) {
@@ -48,7 +48,7 @@ dhole_err dhole__act_create(size_t max_n, size_t max_tokens, struct dhole__act *
     act->max_n = max_n;
     act->max_tokens = max_tokens;
     act->q = act->memory;
-    act->scale = (float *)(void *)(act->q + max_tokens * n);
+    act->scale = (float *)(void *)(act->q + 2 * max_tokens * n);
     act->q_sum = act->scale + max_tokens * blocks;
     *out = act;
     return DHOLE_OK;
@@ -60,7 +60,7 @@ static void quantise_tokens(void *arg, size_t first, size_t last)
     size_t blocks = act->n / dhole__quant_block;
 
     dhole__kernels()->quantise(act->x + first * act->n, (last - first) * blocks,
-                               act->q + first * act->n, act->scale + first * blocks,
+                               act->q + 2 * first * act->n, act->scale + first * blocks,
                                act->q_sum + first * blocks);
 }
 

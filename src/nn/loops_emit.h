@@ -7,12 +7,10 @@
 #include "nn/kernels.h"
 #include "nn/loops_vector.h"
 
-INLINE double to_grid(float x)
-{
-    return ((double)x + 0x1.8p28) - 0x1.8p28;
-}
+/* Adding and subtracting it rounds a double to a multiple of 2^-24. */
+static const double grid = 0x1.8p28;
 
-/* Takes `count` finished partial products from part[] to rows row.. of a token. */
+/* Takes finished partial products to rows row.. of a token. */
 INLINE void emit(const struct dhole__matmul *m, size_t token, size_t row, const float *part,
                  size_t count)
 {
@@ -22,7 +20,30 @@ INLINE void emit(const struct dhole__matmul *m, size_t token, size_t row, const 
         memcpy(m->y + at, part, count * sizeof *part);
     else
         for (size_t i = 0; i < count; i++)
-            m->total[at + i] += to_grid(part[i]);
+            m->total[at + i] += ((double)part[i] + grid) - grid;
+}
+
+/* The same for LANES rows. */
+INLINE void emit_lanes(const struct dhole__matmul *m, size_t token, size_t row, vf part)
+{
+    typedef float half __attribute__((vector_size(2 * LANES)));
+    typedef double wide __attribute__((vector_size(4 * LANES)));
+    size_t at = token * m->stride + row;
+    half halves[2];
+
+    if (m->total == NULL) {
+        store(m->y + at, part);
+        return;
+    }
+    memcpy(halves, &part, sizeof halves);
+    UNROLL
+    for (size_t i = 0; i < 2; i++) {
+        double *to = m->total + at + i * LANES / 2;
+        wide total;
+        memcpy(&total, to, sizeof total);
+        total += (__builtin_convertvector(halves[i], wide) + grid) - grid;
+        memcpy(to, &total, sizeof total);
+    }
 }
 
 #endif

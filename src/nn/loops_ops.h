@@ -7,25 +7,26 @@
 #include "nn/kernels.h"
 #include "nn/loops_vector.h"
 
+/* Adding `magic` rounds to an integer, which then is in the low bits. */
 static void quantise(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum)
 {
-    const vf magic = splat(0x1.8p23f);
+    const vf magic = splat(0x1.8p23f), step = splat(dhole__quant_step);
 
-    for (size_t b = 0; b < blocks; b++, x += dhole__quant_block, q += dhole__quant_block) {
+    for (size_t b = 0; b < blocks; b++, x += dhole__quant_block, q += 2 * dhole__quant_block) {
         vf most = splat(0), total = splat(0);
         for (int i = 0; i < dhole__quant_block; i += LANES)
             most = max_(most, (vf)((vu)load(x + i) & 0x7fffffff));
         float max = max_lanes(most);
         vf inverse = splat(max > 0 ? 127 / max : 0);
         for (int i = 0; i < dhole__quant_block; i += LANES) {
-            vf bits = fma_(load(x + i), inverse, magic);
-            uint32_t rounded[LANES];
-            memcpy(rounded, &bits, sizeof rounded);
-            for (int lane = 0; lane < LANES; lane++)
-                q[i + lane] = (int8_t)rounded[lane];
-            total = total + (bits - magic);
+            vf coarse = fma_(load(x + i), inverse, magic);
+            vf rest = fma_(load(x + i), inverse, magic - coarse);
+            vf fine = fma_(rest, step, magic);
+            store_low_bytes(q + i, coarse);
+            store_low_bytes(q + dhole__quant_block + i, fine);
+            total = total + fma_(coarse - magic, step, fine - magic);
         }
-        scale[b] = max / 127;
+        scale[b] = max / (127 * dhole__quant_step);
         q_sum[b] = add_lanes(total);
     }
 }

@@ -16,7 +16,7 @@ struct format {
     size_t bytes; /* of a block in the file */
     /* Unpacks a block of LANES rows that are `stride` bytes apart. */
     void (*unpack)(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min);
-    /* sums + w * q, q's four bytes going to every row. */
+    /* sums + w * q, q's four bytes, in -127..127, going to every row. */
     vi (*dot)(vi sums, vb w, const int8_t *q);
     vf (*value)(vi sums);
     float offset;
@@ -27,10 +27,10 @@ static const struct format q4_0 = {18, unpack_q4_0, dot_q4, value_q4, 8, false};
 static const struct format q4_1 = {20, unpack_q4_1, dot_q4, value_q4, 0, true};
 static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8, Q8_OFFSET, false};
 
-/* A block's product with a token but for the token's scale; the offset's part is exact. */
-INLINE vf block_value(struct format f, const struct block *block, vi dots, float q_sum)
+/* A block's product with a token but for the token's scale. */
+INLINE vf block_value(struct format f, const struct block *block, vi coarse, vi fine, float q_sum)
 {
-    vf dot = f.value(dots);
+    vf dot = fma_(f.value(coarse), splat(dhole__quant_step), f.value(fine));
 
     if (f.has_min)
         return fma_(block->min, splat(q_sum), block->scale * dot);
@@ -44,24 +44,28 @@ INLINE void add_block(struct format f, const struct dhole__matmul *m, const stru
                       size_t b, size_t token, int tokens, vf *sum)
 {
     size_t blocks = m->cols / dhole__quant_block;
-    const int8_t *q = m->q + token * m->cols + b * dhole__quant_block;
+    const int8_t *q = m->q + 2 * (token * m->cols + b * dhole__quant_block);
     const float *x_scale = m->scale + token * blocks + b, *q_sum = m->q_sum + token * blocks + b;
-    vi dots[TOKENS];
+    vi coarse[TOKENS], fine[TOKENS];
 
     UNROLL
     for (int t = 0; t < tokens; t++)
-        dots[t] = (vi){0};
+        coarse[t] = fine[t] = (vi){0};
     UNROLL
     for (int j = 0; j < 8; j++) {
         vb w = block->w[j];
         UNROLL
-        for (int t = 0; t < tokens; t++)
-            dots[t] = f.dot(dots[t], w, q + (size_t)t * m->cols + 4 * j);
+        for (int t = 0; t < tokens; t++) {
+            const int8_t *four = q + 2 * (size_t)t * m->cols + 4 * j;
+            coarse[t] = f.dot(coarse[t], w, four);
+            fine[t] = f.dot(fine[t], w, four + dhole__quant_block);
+        }
     }
     UNROLL
     for (int t = 0; t < tokens; t++) {
         size_t at = (size_t)t * blocks;
-        sum[t] = fma_(block_value(f, block, dots[t], q_sum[at]), splat(x_scale[at]), sum[t]);
+        vf value = block_value(f, block, coarse[t], fine[t], q_sum[at]);
+        sum[t] = fma_(value, splat(x_scale[at]), sum[t]);
     }
 }
 
@@ -97,14 +101,11 @@ INLINE void prefetch(struct ahead *ahead, size_t bytes)
 
 /* One token: blocks go from the file to the sum in registers. `next` is a row that will be
  * wanted soon. */
-INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t count,
-                      size_t next)
+INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t next)
 {
     const uint8_t *p = m->weight + row * m->row_bytes;
-    size_t stride = count == LANES ? m->row_bytes : 0;
     size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
     struct ahead ahead = look_ahead(f, m, next);
-    float part[LANES];
 
     for (size_t b = 0; b < blocks;) {
         size_t end = least(b + unit, blocks);
@@ -112,11 +113,10 @@ INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row
         for (; b < end; b++, p += f.bytes) {
             struct block block;
             prefetch(&ahead, LANES * f.bytes);
-            f.unpack(p, stride, block.w, &block.scale, &block.min);
+            f.unpack(p, m->row_bytes, block.w, &block.scale, &block.min);
             add_block(f, m, &block, b, 0, 1, &sum);
         }
-        store(part, sum);
-        emit(m, 0, row, part, count);
+        emit_lanes(m, 0, row, sum);
     }
 }
 
@@ -130,64 +130,114 @@ struct chunk {
 };
 
 INLINE void chunk_tokens(struct format f, const struct dhole__matmul *m, const struct chunk *chunk,
-                         size_t row, size_t count, size_t token, int tokens)
+                         size_t row, size_t token, int tokens)
 {
-    float *y = m->y + token * m->stride + row, part[LANES];
+    float *y = m->y + token * m->stride + row;
     vf sum[TOKENS];
 
     UNROLL
     for (int t = 0; t < tokens; t++)
-        sum[t] = chunk->first ? splat(0) : load_n(y + (size_t)t * m->stride, count);
+        sum[t] = chunk->first ? splat(0) : load(y + (size_t)t * m->stride);
     for (size_t b = chunk->start; b < chunk->end; b++)
         add_block(f, m, &chunk->block[b - chunk->start], b, token, tokens, sum);
     UNROLL
     for (int t = 0; t < tokens; t++) {
-        if (chunk->last) {
-            store(part, sum[t]);
-            emit(m, token + (size_t)t, row, part, count);
-        } else {
-            store_n(y + (size_t)t * m->stride, sum[t], count);
-        }
+        if (chunk->last)
+            emit_lanes(m, token + (size_t)t, row, sum[t]);
+        else
+            store(y + (size_t)t * m->stride, sum[t]);
     }
 }
 
 /* Many tokens: each chunk is unpacked once, and y keeps the sums between chunks. */
-INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row, size_t count)
+INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row)
 {
     const uint8_t *p = m->weight + row * m->row_bytes;
-    size_t stride = count == LANES ? m->row_bytes : 0;
     size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
     struct chunk chunk;
 
     for (size_t b = 0; b < blocks; b = chunk.end) {
-        size_t unit_end = least((b / unit + 1) * unit, blocks);
+        size_t unit_end = least((b / unit + 1) * unit, blocks), t = 0;
         chunk.start = b;
         chunk.end = least(b + chunk_blocks, unit_end);
         chunk.first = b % unit == 0;
         chunk.last = chunk.end == unit_end;
-        for (size_t i = 0; i < chunk.end - b; i++, p += f.bytes)
-            f.unpack(p, stride, chunk.block[i].w, &chunk.block[i].scale, &chunk.block[i].min);
-        size_t t = 0;
+        for (struct block *to = chunk.block; b < chunk.end; b++, to++, p += f.bytes)
+            f.unpack(p, m->row_bytes, to->w, &to->scale, &to->min);
         for (; t + TOKENS <= m->tokens; t += TOKENS)
-            chunk_tokens(f, m, &chunk, row, count, t, TOKENS);
+            chunk_tokens(f, m, &chunk, row, t, TOKENS);
         for (; t + TOKENS / 2 <= m->tokens; t += TOKENS / 2)
-            chunk_tokens(f, m, &chunk, row, count, t, TOKENS / 2);
+            chunk_tokens(f, m, &chunk, row, t, TOKENS / 2);
         for (; t < m->tokens; t++)
-            chunk_tokens(f, m, &chunk, row, count, t, 1);
+            chunk_tokens(f, m, &chunk, row, t, 1);
     }
 }
 
-/* The last few rows, too few for the lanes, go one by one: every lane then holds the same
- * row, and one is kept. */
-INLINE void quant_rows(struct format f, const struct dhole__matmul *m, size_t first, size_t last)
+/* Rows row..row+LANES-1; `next` as for one_token. */
+typedef void tile_fn(const struct dhole__matmul *m, size_t row, size_t next);
+
+#define TILE(type)                                                                  \
+    static void tile_##type(const struct dhole__matmul *m, size_t row, size_t next) \
+    {                                                                               \
+        if (m->tokens == 1)                                                         \
+            one_token(type, m, row, next);                                          \
+        else                                                                        \
+            many_tokens(type, m, row);                                              \
+    }
+
+TILE(q4_0)
+TILE(q4_1)
+TILE(q8_0)
+
+static struct dhole__matmul some_tokens(const struct dhole__matmul *m, size_t token, size_t count)
 {
-    for (size_t row = first; row < last;) {
-        size_t count = last - row >= LANES ? LANES : 1;
-        if (m->tokens == 1)
-            one_token(f, m, row, count, last - row >= 3 * LANES ? row + 2 * LANES : row);
-        else
-            many_tokens(f, m, row, count);
-        row += count;
+    struct dhole__matmul some = *m;
+    size_t blocks = m->cols / dhole__quant_block;
+
+    some.tokens = least(count, m->tokens - token);
+    some.x += token * m->cols;
+    some.q += 2 * token * m->cols;
+    some.scale += token * blocks;
+    some.q_sum += token * blocks;
+    some.y += token * m->stride;
+    if (m->total != NULL)
+        some.total += token * m->stride;
+    return some;
+}
+
+/* A row that is left over goes alone, in every lane of a tile of which one is kept. */
+static void last_row(tile_fn *tile, const struct dhole__matmul *m, size_t row)
+{
+    for (size_t token = 0; token < m->tokens; token += TOKENS) {
+        struct dhole__matmul some = some_tokens(m, token, TOKENS), alone = some;
+        float y[TOKENS * LANES];
+        double total[TOKENS * LANES] = {0};
+        alone.weight += row * m->row_bytes;
+        alone.row_bytes = 0;
+        alone.stride = LANES;
+        alone.y = y;
+        alone.total = m->total != NULL ? total : NULL;
+        tile(&alone, 0, 0);
+        for (size_t t = 0; t < some.tokens; t++) {
+            if (m->total != NULL)
+                some.total[t * m->stride + row] += total[t * LANES];
+            else
+                some.y[t * m->stride + row] = y[t * LANES];
+        }
+    }
+}
+
+enum { strip_tokens = 128 }; /* whose activations stay in a second-level cache */
+
+static void quant_rows(tile_fn *tile, const struct dhole__matmul *m, size_t first, size_t last)
+{
+    for (size_t token = 0; token < m->tokens; token += strip_tokens) {
+        struct dhole__matmul strip = some_tokens(m, token, strip_tokens);
+        size_t row = first;
+        for (; row + LANES <= last; row += LANES)
+            tile(&strip, row, least(row + 2 * LANES, last - LANES));
+        for (; row < last; row++)
+            last_row(tile, &strip, row);
     }
 }
 

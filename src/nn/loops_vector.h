@@ -29,26 +29,42 @@ INLINE void store_n(float *p, vf v, size_t n)
     memcpy(p, part, n * sizeof *p);
 }
 
+typedef float quad __attribute__((vector_size(16)));
+typedef int32_t quad_mask __attribute__((vector_size(16)));
+
+/* As a tree of halves. */
 INLINE float add_lanes(vf v)
 {
-    float t[LANES];
+    quad t[LANES / 4];
 
-    store(t, v);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            t[i] += t[i + half];
-    return t[0];
+    memcpy(t, &v, sizeof t);
+    UNROLL
+    for (int half = LANES / 8; half > 0; half /= 2)
+        UNROLL
+    for (int i = 0; i < half; i++)
+        t[i] += t[i + half];
+    return (t[0][0] + t[0][2]) + (t[0][1] + t[0][3]);
+}
+
+INLINE quad max_quad(quad a, quad b)
+{
+    quad_mask greater = a > b;
+
+    return (quad)((greater & (quad_mask)a) | (~greater & (quad_mask)b));
 }
 
 INLINE float max_lanes(vf v)
 {
-    float t[LANES];
+    quad t[LANES / 4];
 
-    store(t, v);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            t[i] = t[i] > t[i + half] ? t[i] : t[i + half];
-    return t[0];
+    memcpy(t, &v, sizeof t);
+    UNROLL
+    for (int half = LANES / 8; half > 0; half /= 2)
+        UNROLL
+    for (int i = 0; i < half; i++)
+        t[i] = max_quad(t[i], t[i + half]);
+    float a = t[0][0] > t[0][2] ? t[0][0] : t[0][2], b = t[0][1] > t[0][3] ? t[0][1] : t[0][3];
+    return a > b ? a : b;
 }
 
 /* e^x: within 1e-6, exactly 1 at 0, 0 below -87, e^88 from there on. */

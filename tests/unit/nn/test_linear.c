@@ -1,0 +1,440 @@
+#include <math.h>
+
+#include "data.h"
+#include "dhole/error.h"
+#include "nn/kernels.h"
+#include "nn/linear.h"
+
+static size_t column_step(enum dhole__ttype type)
+{
+    return dhole__ttype_elements(type) == 1 ? 7 : 32;
+}
+
+static struct dhole__act *make_act(struct dhole__pool *pool, const float *x, size_t n,
+                                   size_t tokens)
+{
+    struct dhole__act *act = NULL;
+
+    ASSERT_OK(dhole__act_create(n > 0 ? n : 1, tokens, &act));
+    dhole__act_set(act, pool, x, n, tokens);
+    return act;
+}
+
+/* Element i of a quantised block, in steps of its scale. */
+static int steps(const int8_t *q, size_t i)
+{
+    return dhole__quant_step * q[i] + q[dhole__quant_block + i];
+}
+
+/* What a token's activations are worth to a weight of this type. */
+static void seen_values(enum dhole__ttype type, const float *x, size_t n, double *out)
+{
+    int8_t q[2 * dhole__quant_block];
+    float scale, sum;
+
+    for (size_t i = 0; i < n; i++) {
+        if (dhole__ttype_elements(type) > 1 && i % dhole__quant_block == 0)
+            dhole__kernels()->quantise(x + i, 1, q, &scale, &sum);
+        out[i] = dhole__ttype_elements(type) > 1 ? (double)scale * steps(q, i % dhole__quant_block)
+                                                 : x[i];
+    }
+}
+
+/* y = W x for all rows; the caller frees. */
+static float *apply(const struct dhole__tensor *tensor, struct dhole__pool *pool, const float *x,
+                    size_t tokens)
+{
+    size_t n = tensor->shape[0], rows = tensor->shape[1];
+    float *y = zeroes(tokens * rows, sizeof *y);
+    struct dhole__act *act = make_act(pool, x, n, tokens);
+    struct dhole__linear linear;
+
+    ASSERT_OK(dhole__linear_all_to_sharded(tensor, 0, rows, &linear));
+    dhole__linear_apply(&linear, pool, act, y, rows);
+    dhole__act_free(act);
+    return y;
+}
+
+/* The exact total of columns [col, col + cols), as one rank of a group would hold it; the caller
+ * frees. x: {tokens, shape[0]}. */
+static double *apply_shard(const struct dhole__tensor *tensor, struct dhole__pool *pool,
+                           const float *x, size_t tokens, size_t col, size_t cols, size_t unit)
+{
+    size_t n = tensor->shape[0], rows = tensor->shape[1];
+    double *total = zeroes(tokens * rows, sizeof *total);
+    float *mine = zeroes(tokens * cols, sizeof *mine), *y = zeroes(tokens * rows, sizeof *y);
+    struct dhole__linear linear;
+
+    for (size_t t = 0; t < tokens; t++)
+        memcpy(mine + t * cols, x + t * n + col, cols * sizeof *mine);
+    struct dhole__act *act = make_act(pool, mine, cols, tokens);
+    ASSERT_OK(dhole__linear_sharded_to_all(tensor, col, cols, unit, &linear));
+    ASSERT_OK(dhole__linear_apply_sum(&linear, pool, NULL, act, total, y));
+    for (size_t i = 0; i < tokens * rows; i++)
+        ASSERT(y[i] == (float)total[i]);
+    dhole__act_free(act);
+    free(mine);
+    free(y);
+    return total;
+}
+
+/* y against the f64 product. `grid` is what rounding to the grid may add. */
+static void check_product(const struct weight *w, const float *x, size_t tokens, const double *y,
+                          double grid)
+{
+    size_t n = w->tensor.shape[0], rows = w->tensor.shape[1];
+    double *seen = zeroes(n, sizeof *seen);
+
+    for (size_t t = 0; t < tokens; t++) {
+        seen_values(w->tensor.type, x + t * n, n, seen);
+        for (size_t r = 0; r < rows; r++) {
+            double expected = 0, size = 0;
+            for (size_t i = 0; i < n; i++) {
+                expected += w->value[r * n + i] * seen[i];
+                size += fabs(w->value[r * n + i] * seen[i]);
+            }
+            double got = y[t * rows + r], tolerance = 2e-6 * size + grid;
+            ASSERT_MSG(fabs(got - expected) <= tolerance,
+                       "%s %zux%zu, token %zu of %zu, row %zu: %.9g, expected %.9g",
+                       dhole__ttype_name(w->tensor.type), n, rows, t, tokens, r, got, expected);
+        }
+    }
+    free(seen);
+}
+
+static void check_plain_and_sum(const struct weight *w, const float *x, size_t tokens,
+                                struct dhole__pool *pool)
+{
+    size_t n = w->tensor.shape[0], rows = w->tensor.shape[1],
+           unit = column_step(w->tensor.type) * 3;
+    float *y = apply(&w->tensor, pool, x, tokens);
+    double *plain = zeroes(tokens * rows, sizeof *plain);
+    double *total = apply_shard(&w->tensor, pool, x, tokens, 0, n, unit);
+
+    for (size_t i = 0; i < tokens * rows; i++)
+        plain[i] = y[i];
+    check_product(w, x, tokens, plain, 0);
+    check_product(w, x, tokens, total, (double)(n / unit + 1) * 0x1p-25);
+    free(y);
+    free(plain);
+    free(total);
+}
+
+static void products_match_f64(void)
+{
+    static const size_t row_counts[] = {1, 3, 15, 16, 17, 33, 50}, token_counts[] = {1, 2, 13};
+    struct dhole__pool *pool = make_pool(1);
+
+    for (size_t i = 0; i < 6; i++) {
+        size_t step = column_step(all_types[i]);
+        for (size_t cols = step; cols <= 20 * step; cols += step) {
+            size_t rows = row_counts[cols / step % 7];
+            struct weight w = random_weight(all_types[i], cols, rows, cols);
+            float *x = random_floats(13 * cols, rows);
+            for (size_t k = 0; k < 3; k++)
+                check_plain_and_sum(&w, x, token_counts[k], pool);
+            free(x);
+            free_weight(&w);
+        }
+    }
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(products_match_f64)
+
+/* Weights and activations at the ends of their range: 8-bit and 16-bit sums must not
+ * overflow. */
+static void extremes_match_f64(void)
+{
+    static const unsigned char fill[] = {0x00, 0x7f, 0x80, 0xff, 0x0f, 0xf0};
+    struct dhole__pool *pool = make_pool(1);
+    enum { cols = 64, rows = 16 };
+    float x[cols];
+
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < cols; i++)
+            x[i] = k == 0 || i % 2 ? 1 : -1;
+        for (size_t f = 0; f < sizeof fill; f++) {
+            struct weight w = random_weight(DHOLE__Q8_0, cols, rows, 1);
+            unsigned char *p = (unsigned char *)w.memory + 1;
+            for (size_t b = 0; b < rows * cols / 32; b++) {
+                double scale = w.value[b * 32] / (signed char)p[b * 34 + 2];
+                for (int i = 0; i < 32; i++) {
+                    p[b * 34 + 2 + i] = fill[f];
+                    w.value[b * 32 + i] = scale * (signed char)fill[f];
+                }
+            }
+            check_plain_and_sum(&w, x, 1, pool);
+            free_weight(&w);
+        }
+    }
+    dhole__pool_free(pool);
+}
+
+static void batches_give_the_same_bits(void)
+{
+    enum { cols = 96, rows = 19, most = 17 };
+    struct dhole__pool *pool = make_pool(1);
+    float *x = random_floats(most * cols, 5);
+
+    for (size_t i = 0; i < 6; i++) {
+        struct weight w = random_weight(all_types[i], cols, rows, 7);
+        float *alone = zeroes(most * rows, sizeof *alone);
+        double *sum_alone = zeroes(most * rows, sizeof *sum_alone);
+        for (size_t t = 0; t < most; t++) {
+            float *y = apply(&w.tensor, pool, x + t * cols, 1);
+            double *sum = apply_shard(&w.tensor, pool, x + t * cols, 1, 0, cols, 32);
+            memcpy(alone + t * rows, y, rows * sizeof *y);
+            memcpy(sum_alone + t * rows, sum, rows * sizeof *sum);
+            free(y);
+            free(sum);
+        }
+        for (size_t tokens = 1; tokens <= most; tokens++) {
+            float *y = apply(&w.tensor, pool, x, tokens);
+            double *sum = apply_shard(&w.tensor, pool, x, tokens, 0, cols, 32);
+            ASSERT(memcmp(y, alone, tokens * rows * sizeof *y) == 0);
+            ASSERT(memcmp(sum, sum_alone, tokens * rows * sizeof *sum) == 0);
+            free(y);
+            free(sum);
+        }
+        free(alone);
+        free(sum_alone);
+        free_weight(&w);
+    }
+    free(x);
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(batches_give_the_same_bits)
+
+static void threads_give_the_same_bits(void)
+{
+    enum { cols = 640, rows = 333, tokens = 5 };
+    float *x = random_floats(tokens * cols, 5);
+
+    for (size_t i = 0; i < 6; i++) {
+        struct weight w = random_weight(all_types[i], cols, rows, 7);
+        float *first = NULL;
+        double *first_sum = NULL;
+        for (int threads = 1; threads <= 3; threads++) {
+            struct dhole__pool *pool = make_pool(threads);
+            float *y = apply(&w.tensor, pool, x, tokens);
+            double *sum = apply_shard(&w.tensor, pool, x, tokens, 0, cols, 160);
+            if (first == NULL) {
+                first = y;
+                first_sum = sum;
+            } else {
+                ASSERT(memcmp(y, first, tokens * rows * sizeof *y) == 0);
+                ASSERT(memcmp(sum, first_sum, tokens * rows * sizeof *sum) == 0);
+                free(y);
+                free(sum);
+            }
+            dhole__pool_free(pool);
+        }
+        free(first);
+        free(first_sum);
+        free_weight(&w);
+    }
+    free(x);
+}
+TEST_EACH_SET(threads_give_the_same_bits)
+
+/* Sums the shards of ranks 0..ranks-1 of uneven sizes, from the first or the last on. */
+static void check_column_split(const struct weight *w, struct dhole__pool *pool, const float *x,
+                               size_t tokens, size_t unit, size_t ranks, const double *whole)
+{
+    size_t n = w->tensor.shape[0], count = tokens * w->tensor.shape[1];
+    size_t units = (n + unit - 1) / unit;
+
+    for (int backwards = 0; backwards < 2; backwards++) {
+        double *sum = zeroes(count, sizeof *sum);
+        for (size_t k = 0; k < ranks; k++) {
+            size_t rank = backwards ? ranks - 1 - k : k;
+            /* squares make the first shards small, or empty */
+            size_t from = units * rank * rank / (ranks * ranks) * unit;
+            size_t to = units * (rank + 1) * (rank + 1) / (ranks * ranks) * unit;
+            to = to < n ? to : n;
+            double *part = apply_shard(&w->tensor, pool, x, tokens, from, to - from, unit);
+            for (size_t i = 0; i < count; i++)
+                sum[i] += part[i];
+            free(part);
+        }
+        for (size_t i = 0; i < count; i++)
+            ASSERT_MSG(sum[i] == whole[i], "%zu ranks, %s: %.17g, whole %.17g", ranks,
+                       dhole__ttype_name(w->tensor.type), sum[i], whole[i]);
+        free(sum);
+    }
+}
+
+static void column_splits_give_the_same_bits(void)
+{
+    enum { rows = 21, tokens = 3 };
+    struct dhole__pool *pool = make_pool(1);
+
+    for (size_t i = 0; i < 6; i++) {
+        size_t step = column_step(all_types[i]), unit = 2 * step, n = 13 * step;
+        struct weight w = random_weight(all_types[i], n, rows, 3);
+        float *x = random_floats(tokens * n, 4);
+        double *whole = apply_shard(&w.tensor, pool, x, tokens, 0, n, unit);
+        for (size_t ranks = 2; ranks <= 8; ranks++)
+            check_column_split(&w, pool, x, tokens, unit, ranks, whole);
+        free(whole);
+        free(x);
+        free_weight(&w);
+    }
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(column_splits_give_the_same_bits)
+
+/* A unit of more blocks than are unpacked at a time. */
+static void long_units_give_the_same_bits(void)
+{
+    enum { n = 40 * 32, unit = 20 * 32, rows = 17, tokens = 11 };
+    struct dhole__pool *pool = make_pool(1);
+    struct weight w = random_weight(DHOLE__Q4_1, n, rows, 3);
+    float *x = random_floats(tokens * n, 4);
+    double *whole = apply_shard(&w.tensor, pool, x, tokens, 0, n, unit);
+    double *left = apply_shard(&w.tensor, pool, x, tokens, 0, unit, unit);
+    double *right = apply_shard(&w.tensor, pool, x, tokens, unit, n - unit, unit);
+
+    for (size_t t = 0; t < tokens; t++) {
+        double *alone = apply_shard(&w.tensor, pool, x + t * n, 1, 0, n, unit);
+        for (size_t r = 0; r < rows; r++) {
+            ASSERT(whole[t * rows + r] == alone[r]);
+            ASSERT(whole[t * rows + r] == left[t * rows + r] + right[t * rows + r]);
+        }
+        free(alone);
+    }
+    free(x);
+    free(whole);
+    free(left);
+    free(right);
+    free_weight(&w);
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(long_units_give_the_same_bits)
+
+static void row_splits_give_the_same_bits(void)
+{
+    enum { cols = 160, rows = 57, tokens = 3 };
+    struct dhole__pool *pool = make_pool(1);
+    float *x = random_floats(tokens * cols, 4);
+
+    for (size_t i = 0; i < 6; i++) {
+        struct weight w = random_weight(all_types[i], cols, rows, 3);
+        float *whole = apply(&w.tensor, pool, x, tokens), y[tokens * rows];
+        struct dhole__act *act = make_act(pool, x, cols, tokens);
+        for (size_t row = 0, count = 1; row < rows; row += count, count = count * 2 + 1) {
+            struct dhole__linear linear;
+            count = count < rows - row ? count : rows - row;
+            ASSERT_OK(dhole__linear_all_to_sharded(&w.tensor, row, count, &linear));
+            dhole__linear_apply(&linear, pool, act, y + row, rows);
+        }
+        ASSERT(memcmp(y, whole, sizeof y) == 0);
+        dhole__act_free(act);
+        free(whole);
+        free_weight(&w);
+    }
+    free(x);
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(row_splits_give_the_same_bits)
+
+static void quantising_is_to_the_nearest(void)
+{
+    enum { blocks = 200 };
+    float *x = random_floats(blocks * 32, 9);
+    int8_t q[blocks * 64];
+    float scale[blocks], sum[blocks];
+
+    memset(x, 0, 32 * sizeof *x);
+    for (int i = 0; i < 32; i++)
+        x[32 + i] *= 1e-30f;
+    dhole__kernels()->quantise(x, blocks, q, scale, sum);
+    for (int b = 0; b < blocks; b++) {
+        double max = 0, total = 0;
+        for (int i = 0; i < 32; i++) {
+            double value = x[32 * b + i];
+            int seen = steps(q + 64 * b, (size_t)i);
+            max = fmax(max, fabs(value));
+            total += seen;
+            ASSERT(q[64 * b + i] >= -127 && q[64 * b + 32 + i] >= -127);
+            ASSERT(fabs(value - (double)scale[b] * seen) <= scale[b] * 0.51);
+        }
+        ASSERT(fabs(scale[b] - max / (127 * 254)) <= 1e-7 * max);
+        ASSERT(fabs(sum[b] - total) == 0);
+    }
+    free(x);
+}
+TEST_EACH_SET(quantising_is_to_the_nearest)
+TEST_EACH_SET(extremes_match_f64)
+
+/* Partial sums of 0 columns, as for a rank that holds no unit. */
+TEST(an_empty_shard_is_zero)
+{
+    struct dhole__pool *pool = make_pool(1);
+    struct weight w = random_weight(DHOLE__Q8_0, 64, 5, 1);
+    float x[64] = {1};
+    double *total = apply_shard(&w.tensor, pool, x, 1, 64, 0, 32);
+
+    for (int r = 0; r < 5; r++)
+        ASSERT(total[r] == 0);
+    free(total);
+    free_weight(&w);
+    dhole__pool_free(pool);
+}
+
+TEST(rows_are_unpacked_exactly)
+{
+    enum { rows = 4, cols = 96 };
+
+    for (size_t i = 0; i < 6; i++) {
+        struct weight w = random_weight(all_types[i], cols, rows, 2);
+        float out[cols];
+        for (size_t r = 0; r < rows; r++) {
+            dhole__tensor_row(&w.tensor, r, out);
+            for (size_t c = 0; c < cols; c++)
+                ASSERT(out[c] == (float)w.value[r * cols + c]);
+        }
+        free_weight(&w);
+    }
+}
+
+TEST(cuts_through_units_or_blocks_are_refused)
+{
+    struct weight w = random_weight(DHOLE__Q4_1, 192, 8, 1);
+    struct dhole__linear linear;
+
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, 0, 192, 0, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, 0, 192, 48, &linear), DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(dhole_error_message(), "48");
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, 32, 64, 64, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, 0, 96, 64, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, 128, 128, 64, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_sharded_to_all(&w.tensor, (size_t)-64, 128, 64, &linear),
+               DHOLE_ERR_INVALID);
+    ASSERT_OK(dhole__linear_sharded_to_all(&w.tensor, 128, 64, 128, &linear));
+    ASSERT_OK(dhole__linear_sharded_to_all(&w.tensor, 192, 0, 128, &linear));
+    free_weight(&w);
+}
+
+TEST(rows_beyond_the_weight_are_refused)
+{
+    struct weight w = random_weight(DHOLE__F16, 8, 8, 1);
+    struct dhole__linear linear;
+
+    ASSERT_ERR(dhole__linear_all_to_sharded(&w.tensor, 7, 2, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_all_to_sharded(&w.tensor, 9, 0, &linear), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__linear_all_to_sharded(&w.tensor, 1, (size_t)-1, &linear), DHOLE_ERR_INVALID);
+    ASSERT_OK(dhole__linear_all_to_sharded(&w.tensor, 8, 0, &linear));
+    w.tensor.type = (enum dhole__ttype)7;
+    ASSERT_ERR(dhole__linear_all_to_sharded(&w.tensor, 0, 1, &linear), DHOLE_ERR_UNSUPPORTED);
+    w.tensor.type = DHOLE__F32;
+    ASSERT_ERR(dhole__linear_all_to_sharded(&w.tensor, 0, 1, &linear), DHOLE_ERR_INVALID);
+    free_weight(&w);
+}
+
+TEST(an_unknown_kernel_set_is_not_fatal)
+{
+    setenv("DHOLE_KERNELS", "abacus", 1);
+    setenv("DHOLE_LOG", "error", 1);
+    ASSERT_STR(dhole__kernels_name(), "portable");
+}
