@@ -1,0 +1,224 @@
+"""Runs every suite and adds up their single tests. Called by script/test.
+
+A suite's program ends with "N passed, N failed, N skipped", and prints "skipped: WHY"
+or "skipped NAME: WHY" for each test that it skips; one that prints no such line counts as one test.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+REASON = re.compile(r"^skipped(?: [^:]+)?: (.*)$", re.M)
+FUZZ_SECONDS = 20
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+}
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.reasons = []
+
+    def add(self, output, ok):
+        """Counts what a program printed; a failure that it did not count counts too."""
+        counts = [tuple(map(int, m.groups())) for m in CLOSING.finditer(output)]
+        failed = sum(c[1] for c in counts)
+        self.passed += sum(c[0] for c in counts) if counts else ok
+        self.failed += failed or (not ok)
+        self.skipped += sum(c[2] for c in counts)
+        self.reasons += REASON.findall(output)
+
+    def skip(self, why):
+        self.skipped += 1
+        self.reasons.append(why)
+
+    def merge(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.reasons += other.reasons
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def execute(*command, env=None):
+    """Whether the program ended well, and what it printed, which is shown if it did not."""
+    done = subprocess.run([str(c) for c in command], cwd=ROOT, env={**os.environ, **(env or {})},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace")
+    if done.returncode != 0:
+        show(" ".join(map(str, command)), f"{done.stdout}exit {done.returncode}")
+    return done.returncode == 0, done.stdout
+
+
+def show(title, output):
+    print(f"--- {title}")
+    print("\n".join(line for line in output.splitlines() if not line.startswith(("ok ", "skipped"))), flush=True)
+
+
+def run(tally, *command, env=None):
+    """A program that counts as a suite, or as one test."""
+    ok, output = execute(*command, env=env)
+    tally.add(output, ok)
+
+
+def build(tally, preset, *options, folder=None, targets=("all",)):
+    """Counts only when it fails."""
+    folder = BUILD / (folder or preset)
+    ok = (execute("cmake", "--preset", preset, "-B", folder, "-DDHOLE_TESTS=ON", *options)[0]
+          and execute("cmake", "--build", folder, "--target", *targets)[0])
+    tally.failed += not ok
+    return ok
+
+
+def ctest(tally, folder, *options, env=None):
+    """All tests of a build. The whole output of each is in ctest's JUnit file."""
+    report = BUILD / folder / "junit.xml"
+    report.unlink(missing_ok=True)
+    whole = "100000000"
+    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900",
+                    "--test-output-size-passed", whole, "--test-output-size-failed", whole, "--quiet",
+                    *options], env={**os.environ, **SANITIZER_OPTIONS, **(env or {})},
+                   stdin=subprocess.DEVNULL)
+    cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
+    if not cases:
+        show(folder, "it holds no tests")
+        tally.failed += 1
+    for case in cases:
+        output = case.findtext("system-out") or ""
+        ok = case.get("status") == "run"
+        tally.add(output, ok)
+        if not ok:
+            show(f"{folder}: {case.get('name')}", output)
+
+
+def house(tally):
+    run(tally, "script/check-layers")
+    run(tally, "script/format", "--check")
+    files = [p for folder in ("script", ".ci", "tests") for p in (ROOT / folder).rglob("*") if p.is_file()]
+    run(tally, "shellcheck", "-x", *(p for p in files if p.read_bytes().startswith(b"#!/bin/sh")))
+    run(tally, "tests/house/check-layers.sh")
+
+
+def release(tally):
+    if build(tally, "release"):
+        ctest(tally, "release")
+
+
+def program(tally):
+    """The bad files, usage errors and full disks of tests/cli are tried under sanitizers."""
+    if not (build(tally, "release") and build(tally, "asan", targets=["dhole-program"])):
+        return
+    common = ["--dhole", BUILD / "release/bin/dhole", "--model", os.environ["DHOLE_TEST_MODEL"]]
+    run(tally, sys.executable, "tests/cli/run.py", *common, "--asan-dhole", BUILD / "asan/bin/dhole",
+        env=SANITIZER_OPTIONS)
+    run(tally, sys.executable, "tests/reference/run.py", *common)
+
+
+def install(tally):
+    if build(tally, "release"):
+        run(tally, sys.executable, "tests/install/run.py", "--build", BUILD / "release")
+
+
+def clang(tally):
+    if build(tally, "release", "-DCMAKE_C_COMPILER=clang", folder="clang"):
+        ctest(tally, "clang")
+
+
+def asan(tally):
+    if build(tally, "asan"):
+        ctest(tally, "asan", env={"DHOLE_TEST_SLOW": "1"})
+
+
+def tsan(tally):
+    """The rooms below transport, seal and model run on one thread."""
+    if build(tally, "tsan"):
+        ctest(tally, "tsan", "-E", "^(fuzz|test_(base|reduce|seal|model))", env={"DHOLE_TEST_SLOW": "1"})
+
+
+def tidy(tally):
+    if not build(tally, "release"):
+        return
+    sources = sorted(ROOT.glob("src/**/*.c"))
+    commands = json.loads((BUILD / "release/compile_commands.json").read_text())
+    built = {pathlib.Path(c["file"]) for c in commands}
+    check = ["clang-tidy", "--quiet", "-p", BUILD / "release"]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        clean = pool.map(lambda source: execute(*check, source)[0], [s for s in sources if s in built])
+    tally.add("", all(clean))
+
+
+def fuzz(tally):
+    targets = sorted(p.stem for p in ROOT.glob("tests/fuzz/fuzz_*.c"))
+    if not build(tally, "fuzz", targets=targets):
+        return
+    for target in targets:
+        work = BUILD / "fuzz/work" / target
+        work.mkdir(parents=True, exist_ok=True)
+        run(tally, BUILD / "fuzz/bin" / target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10",
+            f"-artifact_prefix={work}/", work, ROOT / "tests/fuzz/corpus" / target.removeprefix("fuzz_"),
+            env=SANITIZER_OPTIONS)
+
+
+def aarch64(tally):
+    if platform.machine() != "x86_64" or not shutil.which("apt-get"):
+        tally.skip("the aarch64 build is for x86-64 with Debian's archive")
+    elif not execute("script/lib/aarch64-sysroot")[0]:
+        tally.failed += 1
+    elif build(tally, "aarch64"):
+        ctest(tally, "aarch64", env={"DHOLE_TEST_SLOW": "1"})
+
+
+def macos(tally):
+    run(tally, "script/check-macos")
+
+
+SUITES = [house, release, program, install, clang, asan, tsan, fuzz, tidy, aarch64, macos]
+QUICK = [house, release, program]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("suites", nargs="*", metavar="SUITE")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(s.__name__ for s in SUITES))
+        return 0
+    unknown = set(args.suites) - {s.__name__ for s in SUITES}
+    if unknown:
+        parser.error(f"no such suite: {', '.join(sorted(unknown))} (--list names them)")
+
+    total = Tally()
+    for suite in QUICK if args.quick else SUITES:
+        if args.suites and suite.__name__ not in args.suites:
+            continue
+        print(f"== {suite.__name__}", flush=True)
+        tally, start = Tally(), time.monotonic()
+        suite(tally)
+        print(f"   {suite.__name__}: {tally} ({time.monotonic() - start:.0f} s)", flush=True)
+        total.merge(tally)
+    for why in sorted(set(total.reasons)):
+        print(f"skipped {total.reasons.count(why)}: {why}")
+    print(total)
+    return total.failed > 0
+
+
+sys.exit(main())
