@@ -6,8 +6,7 @@
 
 enum { text_max = 64 << 20 };
 
-dhole_err dhole__answer_begin(struct dhole__answer *a, const dhole_model *model, bool keep,
-                              const char *logits_path)
+dhole_err dhole__answer_begin(struct dhole__answer *a, const dhole_model *model, bool keep)
 {
     dhole_model_info info;
 
@@ -15,7 +14,9 @@ dhole_err dhole__answer_begin(struct dhole__answer *a, const dhole_model *model,
     *a = (struct dhole__answer){
         .model = model, .vocab = (size_t)info.vocab, .keep = keep, .tokens = json_array()};
     dhole__buf_init(&a->text, text_max);
-    return logits_path != NULL ? dhole__logits_open(logits_path, &a->logits) : DHOLE_OK;
+    if (a->tokens == NULL)
+        return dhole__fail(DHOLE_ERR_NOMEM, "no memory: the list of tokens");
+    return DHOLE_OK;
 }
 
 /* Prints what has become complete. */

@@ -13,8 +13,8 @@
 struct dhole__answer {
     const dhole_model *model;
     size_t vocab;
-    bool keep; /* in text and tokens, instead of printing */
-    struct dhole__logits_file *logits;
+    bool keep;                         /* in text and tokens, instead of printing */
+    struct dhole__logits_file *logits; /* opened by the caller; NULL: not wanted */
     struct dhole__utf8 utf8;
     struct dhole__buf text; /* valid UTF-8 */
     json_t *tokens;
@@ -22,10 +22,8 @@ struct dhole__answer {
     bool reader_gone; /* stdout is closed or full, and that has been said */
 };
 
-/* logits_path NULL: no file. */
 DHOLE__MUST_CHECK dhole_err dhole__answer_begin(struct dhole__answer *answer,
-                                                const dhole_model *model, bool keep,
-                                                const char *logits_path);
+                                                const dhole_model *model, bool keep);
 
 /* A dhole_on_token; arg is the answer. */
 int dhole__answer_token(void *arg, int32_t token, const float *logits);

@@ -1,7 +1,7 @@
 #include "cli/arguments.h"
 
+#include <float.h>
 #include <limits.h>
-#include <math.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -76,13 +76,17 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
     case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
     case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
     case opt_temperature:
-        ok = dhole__option_float(argv, "temperature", 0, HUGE_VALF, &a->sampling.temperature);
+        ok = dhole__option_float(argv, "temperature", 0, FLT_MAX, "from 0 on",
+                                 &a->sampling.temperature);
         break;
     case opt_top_k:
         ok = dhole__option_int(argv, "top-k", 0, INT_MAX, &n);
         a->sampling.top_k = (int)n;
         break;
-    case opt_top_p: ok = dhole__option_float(argv, "top-p", 0, 1, &a->sampling.top_p); break;
+    case opt_top_p:
+        ok = dhole__option_float(argv, "top-p", FLT_MIN, 1, "above 0 and up to 1",
+                                 &a->sampling.top_p);
+        break;
     case opt_seed:
         ok = dhole__option_int(argv, "seed", 0, LLONG_MAX, &n);
         a->sampling.seed = (uint64_t)n;

@@ -76,14 +76,14 @@ bool dhole__option_int(char **argv, const char *name, long long min, long long m
     return true;
 }
 
-bool dhole__option_float(char **argv, const char *name, float min, float max, float *out)
+bool dhole__option_float(char **argv, const char *name, float min, float max, const char *expected,
+                         float *out)
 {
     char *end;
     float x = strtof(optarg, &end);
 
     if (end == optarg || *end != '\0' || !isfinite(x) || x < min || x > max) {
-        dhole__usage(argv[0], "--%s \"%s\": expected a number from %g to %g", name, optarg,
-                     (double)min, (double)max);
+        dhole__usage(argv[0], "--%s \"%s\": expected a number %s", name, optarg, expected);
         return false;
     }
     *out = x;

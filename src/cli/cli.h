@@ -48,9 +48,11 @@ int dhole__help_on(const struct dhole__subcommand *command);
  * has been printed. */
 int dhole__next_option(int argc, char **argv, const struct option *options);
 
-/* Reads the present option's argument; false after the fault has been printed. */
+/* Reads the present option's argument; false after the fault has been printed, which says in
+ * words what range was expected. */
 bool dhole__option_int(char **argv, const char *name, long long min, long long max, long long *out);
-bool dhole__option_float(char **argv, const char *name, float min, float max, float *out);
+bool dhole__option_float(char **argv, const char *name, float min, float max, const char *expected,
+                         float *out);
 
 /* Writes out what stdout holds; false when it could not all be written, after saying so unless
  * the reader just went away. */

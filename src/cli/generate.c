@@ -80,7 +80,9 @@ static dhole_err prepare(struct run *run)
     if (err == DHOLE_OK)
         err = load_prompt(run);
     if (err == DHOLE_OK)
-        err = dhole__answer_begin(&run->answer, run->model, a->json, a->logits_out);
+        err = dhole__answer_begin(&run->answer, run->model, a->json);
+    if (err == DHOLE_OK && a->logits_out != NULL)
+        err = dhole__logits_open(a->logits_out, a->model, &run->answer.logits);
     if (err == DHOLE_OK)
         err = dhole__signals_install();
     if (err == DHOLE_OK)

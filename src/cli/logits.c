@@ -62,6 +62,13 @@ static dhole_err open_temporary(struct dhole__logits_file *f)
     return DHOLE_OK;
 }
 
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 static dhole_err open_file(struct dhole__logits_file *f, const char *path)
 {
     struct stat st;
@@ -77,11 +84,15 @@ static dhole_err open_file(struct dhole__logits_file *f, const char *path)
     return f->file != NULL ? DHOLE_OK : fail(f, "open");
 }
 
-dhole_err dhole__logits_open(const char *path, struct dhole__logits_file **out)
+dhole_err dhole__logits_open(const char *path, const char *model, struct dhole__logits_file **out)
 {
-    struct dhole__logits_file *f = dhole__sys.calloc(1, sizeof *f);
+    struct dhole__logits_file *f;
     dhole_err err;
 
+    if (same_file(path, model))
+        return dhole__fail(DHOLE_ERR_INVALID, "%s is the model: write the logits to another file",
+                           path);
+    f = dhole__sys.calloc(1, sizeof *f);
     if (f == NULL)
         return dhole__fail_nomem(sizeof *f, "a file");
     err = open_file(f, path);

@@ -9,7 +9,9 @@
 
 struct dhole__logits_file;
 
-DHOLE__MUST_CHECK dhole_err dhole__logits_open(const char *path, struct dhole__logits_file **out);
+/* `model` is the file that is being read: the same under another name is refused. */
+DHOLE__MUST_CHECK dhole_err dhole__logits_open(const char *path, const char *model,
+                                               struct dhole__logits_file **out);
 
 /* Appends a row of n values; NULL is allowed and does nothing. */
 DHOLE__MUST_CHECK dhole_err dhole__logits_add(struct dhole__logits_file *file, const float *row,

@@ -23,15 +23,13 @@ static const struct dhole__subcommand *find(const char *name)
     return NULL;
 }
 
-/* A file or a socket that got number 0, 1 or 2 would be taken for a standard stream. */
+/* A file or a socket that got number 0, 1 or 2 would be taken for a standard stream. What fills
+ * a closed one is open the wrong way round, so that using the stream is still an error. */
 static void fill_standard_streams(void)
 {
-    int fd = open("/dev/null", O_RDWR);
-
-    while (fd >= 0 && fd <= STDERR_FILENO)
-        fd = dup(fd);
-    if (fd >= 0)
-        close(fd);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1)
+            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 int main(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "infer/engine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,18 +65,23 @@ static dhole_err compare(const struct terms *a, int rank_a, const struct terms *
     return DHOLE_OK;
 }
 
-/* Makes sure that all ranks are ready to run the same thing. */
+/* Makes sure that all ranks are ready to run the same thing. A rank that is not, with the
+ * failure `status`, tells the others and keeps its message. */
 static dhole_err agree(const dhole_engine *e, dhole_parallel parallel, dhole_err status)
 {
     struct terms all[dhole__ranks_max];
     struct terms *mine = &all[e->rank];
+    char why[512];
     dhole_err err;
 
+    snprintf(why, sizeof why, "%s", dhole_error_message());
     mine->status = (int32_t)status;
     mine->parallel = (int32_t)parallel;
     mine->context = e->context;
     dhole_model_digest(e->file, mine->model);
     err = dhole_all_gather(e->group, mine, all, sizeof *mine, DHOLE_U8);
+    if (status != DHOLE_OK)
+        return dhole__fail(status, "%s", why);
     for (int r = 0; err == DHOLE_OK && r < e->size; r++)
         err = compare(&all[r], r, mine, e->rank);
     return err;
@@ -85,7 +91,7 @@ static dhole_err create_stage(dhole_engine *e, int threads)
 {
     struct dhole__stage_options options = {
         .sum_group = e->ops->sums ? e->group : NULL,
-        .threads = threads > 0 ? threads : dhole__cpu_count(),
+        .threads = threads != 0 ? threads : dhole__cpu_count(),
         .context = e->context,
     };
     dhole_err err = e->ops->share(e->model, e->size, e->rank, &options.share);

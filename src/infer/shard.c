@@ -6,9 +6,9 @@ struct dhole__range dhole__deal(size_t items, int ranks, int rank, enum dhole__l
 {
     size_t n = (size_t)ranks, r = (size_t)rank;
     size_t size = items / n, rest = items % n;
-    size_t larger_before, from = larger == DHOLE__LARGER_FIRST ? 0 : n - rest;
+    size_t from = larger == DHOLE__LARGER_FIRST ? 0 : n - rest; /* the first larger part */
+    size_t larger_before = r <= from ? 0 : r - from;
 
-    larger_before = r <= from ? 0 : r - from;
     if (larger_before > rest)
         larger_before = rest;
     return (struct dhole__range){

@@ -194,7 +194,7 @@ class Judge:
         check(answer["generated"] > 0, "no token was generated")
         expected = self.reference(self.model).logits(tokens, last_only=True)[0]
         difference = spread(logits[0], expected)
-        check(difference <= Q8_TOLERANCE, f"off by {difference:.4f}; {answer['generated']} generated")
+        check(difference <= Q8_TOLERANCE, f"differs by {difference:.4f} from the reference")
         return f"{len(tokens)} tokens, {answer['generated']} generated, within {difference:.4f}"
 
     def split(self, name, prompt, options, parallel, ranks):
