@@ -60,7 +60,7 @@ typedef struct dhole_options {
     int cancel_fd;
     /* Deadlines in milliseconds; 0 is the default: 60 s a call, 30 s to connect. */
     int64_t timeout_ms, connect_timeout_ms;
-    /* A peer that is silent for that long is lost; 0 is the default, 4 s. */
+    /* A peer that is silent for that long is lost; 0 is the default, 3 s. */
     int64_t silence_ms;
 } dhole_options;
 
@@ -87,6 +87,11 @@ int dhole_size(const dhole_group *group);
 
 /* Deadline of this rank's later calls, in milliseconds, > 0. */
 dhole_err dhole_set_timeout(dhole_group *group, int64_t timeout_ms);
+
+/* Has `run` called, in the calling thread, while this rank's later calls wait for others: for work
+ * of about a microsecond, such as fetching into the cache what is needed next. It returns 0 when it
+ * has no more to do in this wait, and must not call on the group. NULL: nothing. */
+void dhole_set_idle(dhole_group *group, int (*run)(void *arg), void *arg);
 
 /* out[i] = sum, max, min over the ranks of in[i]; count elements each. */
 dhole_err dhole_all_sum(dhole_group *group, const void *in, void *out, size_t count,

@@ -49,8 +49,8 @@ dhole_err dhole_tokenize(const dhole_model *model, const char *text, size_t leng
                          int32_t **tokens, size_t *count);
 
 /* The bytes that a token stands for, *length of them, not NUL-terminated: possibly a
- * part of a UTF-8 sequence; none (but not NULL) for a control token. Belongs to the model. NULL when
- * token is not in the vocabulary. */
+ * part of a UTF-8 sequence; none (but not NULL) for a control token. Belongs to the model. NULL
+ * when token is not in the vocabulary. */
 const char *dhole_token_bytes(const dhole_model *model, int32_t token, size_t *length);
 
 /* Whether the token ends a text or a turn. */

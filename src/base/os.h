@@ -29,6 +29,9 @@ int dhole__self_path(char *buf, size_t size);
 extern const int dhole__msg_nosignal;
 void dhole__socket_no_sigpipe(int fd);
 
+/* Asks for large pages under a mapping, where the system has them on request. */
+void dhole__huge_pages(void *p, size_t n);
+
 /* Tells the CPU that this is a spin loop. */
 static inline void dhole__cpu_relax(void)
 {

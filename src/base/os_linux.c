@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -57,4 +58,9 @@ const int dhole__msg_nosignal = MSG_NOSIGNAL;
 void dhole__socket_no_sigpipe(int fd)
 {
     (void)fd;
+}
+
+void dhole__huge_pages(void *p, size_t n)
+{
+    madvise(p, n, MADV_HUGEPAGE); /* a wish: the kernel may have none */
 }

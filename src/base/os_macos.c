@@ -54,3 +54,9 @@ void dhole__socket_no_sigpipe(int fd)
 
     setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
 }
+
+void dhole__huge_pages(void *p, size_t n)
+{
+    (void)p;
+    (void)n;
+}

@@ -152,6 +152,6 @@ dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *cal
         add(&x, peer, io);
     }
     call->step++;
-    err = dhole__io_run(x.io, x.count, call->deadline);
+    err = dhole__io_run_idle(x.io, x.count, call->deadline, &comm->idle);
     return err ? blame(comm, &x, err) : DHOLE_OK;
 }

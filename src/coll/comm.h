@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "dhole/dtype.h"
 #include "reduce/reduce.h"
-#include "transport/conn.h"
+#include "transport/io.h"
 
 /* X(code, value on the wire, name) */
 #define DHOLE__COLL_MAP(X)         \
@@ -38,7 +38,8 @@ struct dhole__comm {
     uint64_t received[dhole__rank_max];
     uint8_t *scratch;
     size_t scratch_size;
-    int culprit; /* the peer that the last failure is about, -1 when it is none */
+    struct dhole__idle idle; /* while a call waits */
+    int culprit;             /* the peer that the last failure is about, -1 when it is none */
 };
 
 /* One call of one collective, as all ranks should describe it. */

@@ -26,6 +26,7 @@ struct dhole__backend {
     /* DHOLE_OK, or why the group is broken already. */
     dhole_err (*check)(dhole_group *group);
     void (*abort)(dhole_group *group, const char *why);
+    void (*set_idle)(dhole_group *group, int (*run)(void *arg), void *arg);
     void (*stats)(const dhole_group *group, dhole_stats *stats);
 
     dhole_err (*barrier)(dhole_group *group);

@@ -15,7 +15,7 @@
 enum {
     default_timeout_ms = 60000,
     default_connect_ms = 30000,
-    default_silence_ms = 4000,
+    default_silence_ms = 3000,
     min_silence_ms = 100,
 };
 
@@ -174,6 +174,11 @@ dhole_err dhole_set_timeout(dhole_group *group, int64_t timeout_ms)
                            (long long)timeout_ms);
     group->timeout_ms = timeout_ms;
     return DHOLE_OK;
+}
+
+void dhole_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
+{
+    group->backend->set_idle(group, run, arg);
 }
 
 void dhole_abort(dhole_group *group, const char *why)

@@ -127,6 +127,11 @@ static void native_abort(dhole_group *group, const char *why)
     (void)err;
 }
 
+static void native_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
+{
+    native_of(group)->comm.idle = (struct dhole__idle){run, arg};
+}
+
 static void native_stats(const dhole_group *group, dhole_stats *stats)
 {
     const struct native *native = (const struct native *)group;
@@ -200,8 +205,8 @@ static dhole_err open_mem(const dhole_options *options, dhole_group **out)
 #define NATIVE(transport)                                                                    \
     {                                                                                        \
         .name = #transport, .open = open_##transport, .close = native_close,                 \
-        .check = native_check, .abort = native_abort, .stats = native_stats,                 \
-        .barrier = native_barrier, .all_reduce = native_all_reduce,                          \
+        .check = native_check, .abort = native_abort, .set_idle = native_set_idle,           \
+        .stats = native_stats, .barrier = native_barrier, .all_reduce = native_all_reduce,   \
         .all_gather = native_all_gather, .broadcast = native_broadcast, .send = native_send, \
         .recv = native_recv                                                                  \
     }

@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/os.h"
 #include "base/sys.h"
 #include "nn/attention.h"
 #include "nn/linear.h"
@@ -24,6 +26,9 @@ struct dhole__stage {
     struct layer *layer;    /* [share.layers.count] */
     const float *output_norm;
     struct dhole__linear head;
+    uint8_t *packed; /* a shard's weights in the order of their use; NULL: read from the file */
+    size_t packed_size;
+    const uint8_t *ahead, *ahead_end; /* weights to fetch while waiting for other ranks */
 
     size_t hidden, q_width, kv_width, ffn; /* this rank's widths */
     float *memory;                         /* holds all of the arrays below */
@@ -138,6 +143,75 @@ static dhole_err load(struct dhole__stage *s)
     return dhole__linear_all_to_sharded(&s->model->output, vocab.first, vocab.count, &s->head);
 }
 
+enum {
+    ahead_max = 384 << 10, /* what a second-level cache has room for beside the activations */
+    ahead_step = 1 << 10,
+    cache_line = 64,
+};
+
+/* Other ranks' sums take their time on the wire; this rank's memory has nothing to do meanwhile. */
+static int fetch_ahead(void *arg)
+{
+    struct dhole__stage *s = arg;
+
+    for (int i = 0; i < ahead_step / cache_line && s->ahead < s->ahead_end; i++) {
+        __builtin_prefetch(s->ahead, 0, 2);
+        s->ahead += cache_line;
+    }
+    return s->ahead < s->ahead_end;
+}
+
+/* The weights that are used after `linear`; those of the first layer after the head. */
+static void look_ahead(struct dhole__stage *s, const struct dhole__linear *linear)
+{
+    const uint8_t *data = linear->weight.data, *end = s->packed + s->packed_size;
+
+    if (s->packed == NULL)
+        return;
+    s->ahead = linear == &s->head ? s->packed : data + dhole__linear_packed_size(linear);
+    s->ahead_end = end - s->ahead > ahead_max ? s->ahead + ahead_max : end;
+}
+
+/* The next place for a linear, and moves it there if there is memory. */
+static void pack_one(struct dhole__stage *s, struct dhole__linear *linear, size_t *used)
+{
+    if (s->packed != NULL)
+        dhole__linear_pack(linear, s->packed + *used);
+    *used += (dhole__linear_packed_size(linear) + 63) / 64 * 64;
+}
+
+static size_t pack_all(struct dhole__stage *s)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < s->share.layers.count; i++) {
+        struct layer *l = &s->layer[i];
+        struct dhole__linear *order[] = {&l->q,    &l->k,  &l->v,   &l->attn_output,
+                                         &l->gate, &l->up, &l->down};
+        for (size_t j = 0; j < sizeof order / sizeof order[0]; j++)
+            pack_one(s, order[j], &used);
+    }
+    pack_one(s, &s->head, &used);
+    return used;
+}
+
+/* A shard of every layer is copied out of the file, to be read as fast as a whole one. */
+static dhole_err pack(struct dhole__stage *s)
+{
+    size_t size = pack_all(s);
+    void *memory =
+        dhole__sys.mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        return dhole__fail_nomem(size, "a share of the weights");
+    dhole__huge_pages(memory, size);
+    s->packed = memory;
+    s->packed_size = size;
+    pack_all(s);
+    dhole_set_idle(s->group, fetch_ahead, s);
+    return DHOLE_OK;
+}
+
 dhole_err dhole__stage_create(const struct dhole__llama *model,
                               const struct dhole__stage_options *options, struct dhole__stage **out)
 {
@@ -168,6 +242,8 @@ dhole_err dhole__stage_create(const struct dhole__llama *model,
     err = allocate(s);
     if (err == DHOLE_OK)
         err = load(s);
+    if (err == DHOLE_OK && s->group != NULL)
+        err = pack(s);
     if (err == DHOLE_OK)
         err = dhole__kv_create(&shape, &s->kv);
     if (err == DHOLE_OK)
@@ -187,6 +263,10 @@ void dhole__stage_free(struct dhole__stage *s)
     dhole__pool_free(s->pool);
     dhole__kv_free(s->kv);
     dhole__act_free(s->act);
+    if (s->packed != NULL) {
+        dhole_set_idle(s->group, NULL, NULL);
+        munmap(s->packed, s->packed_size);
+    }
     free(s->memory);
     free(s->layer);
     free(s);
@@ -216,6 +296,7 @@ static dhole_err attention_block(struct dhole__stage *s, size_t i, int pos, size
     dhole__linear_apply(&l->v, s->pool, s->act, s->v, s->kv_width);
     dhole__attention(s->kv, s->pool, (int)i, pos, (int)count, s->q, s->k, s->v, s->attended);
     dhole__act_set(s->act, s->pool, s->attended, s->q_width, count);
+    look_ahead(s, &l->attn_output);
     err = dhole__linear_apply_sum(&l->attn_output, s->pool, s->group, s->act, s->sum, s->h);
     if (err)
         return err;
@@ -235,6 +316,7 @@ static dhole_err feed_forward_block(struct dhole__stage *s, size_t i, size_t cou
     dhole__linear_apply(&l->up, s->pool, s->act, s->up, s->ffn);
     dhole__swiglu(s->pool, s->gate, s->up, count * s->ffn);
     dhole__act_set(s->act, s->pool, s->gate, s->ffn, count);
+    look_ahead(s, &l->down);
     err = dhole__linear_apply_sum(&l->down, s->pool, s->group, s->act, s->sum, s->h);
     if (err)
         return err;
@@ -260,5 +342,6 @@ void dhole__stage_head(struct dhole__stage *s, size_t last, float *logits)
 
     dhole__rms_norm(s->pool, x, s->output_norm, s->model->norm_eps, s->hidden, 1, s->h);
     dhole__act_set(s->act, s->pool, s->h, s->hidden, 1);
+    look_ahead(s, &s->head);
     dhole__linear_apply(&s->head, s->pool, s->act, logits, s->share.vocab.count);
 }

@@ -18,7 +18,7 @@ INLINE vf splat(float x)
     return _mm256_set1_ps(x);
 }
 
-INLINE vf load(const float *p)
+INLINE vf load(const void *p)
 {
     return _mm256_loadu_ps(p);
 }

@@ -18,7 +18,7 @@ INLINE vf splat(float x)
     return _mm512_set1_ps(x);
 }
 
-INLINE vf load(const float *p)
+INLINE vf load(const void *p)
 {
     return _mm512_loadu_ps(p);
 }

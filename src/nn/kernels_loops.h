@@ -14,10 +14,10 @@
  *   DIMS    vectors of a value that share its weight in registers, for attention
  *
  * Quantised products keep rows in the lanes: a block of 32 columns of LANES rows is
- * unpacked and transposed, then a token's 32 bytes are broadcast four at a time. So
- * nothing is summed across lanes, one scaling serves LANES rows, and an unpacked block
- * serves many tokens; for a single token it never leaves the registers. Within a block
- * all is integer, hence exact; from block to block a row and a token see
+ * unpacked and transposed, then a token's bytes are broadcast four at a time. So nothing
+ * is summed across lanes, one scaling serves LANES rows, and an unpacked block serves
+ * many tokens; for a single token it never leaves the registers. Dot products within a
+ * block are integer, hence exact; from block to block a row and a token see
  *   sum = fma(value of the block, scale of the token's block, sum)
  * however many rows and tokens go along. Float products keep columns in the lanes. */
 #ifndef DHOLE_NN_KERNELS_LOOPS_H

@@ -19,7 +19,7 @@ INLINE vf splat(float x)
     return vdupq_n_f32(x);
 }
 
-INLINE vf load(const float *p)
+INLINE vf load(const void *p)
 {
     return vld1q_f32(p);
 }

@@ -21,7 +21,7 @@ INLINE vf splat(float x)
     return (vf){x, x, x, x};
 }
 
-INLINE vf load(const float *p)
+INLINE vf load(const void *p)
 {
     vf v;
 

@@ -143,12 +143,34 @@ dhole_err dhole__linear_sharded_to_all(const struct dhole__tensor *weight, size_
     return DHOLE_OK;
 }
 
-/* ---- products */
-
 static size_t column_bytes(enum dhole__ttype type, size_t cols)
 {
     return cols / dhole__ttype_elements(type) * dhole__ttype_bytes(type);
 }
+
+size_t dhole__linear_packed_size(const struct dhole__linear *linear)
+{
+    return linear->rows * column_bytes(linear->weight.type, linear->cols);
+}
+
+void dhole__linear_pack(struct dhole__linear *linear, void *to)
+{
+    struct dhole__tensor *weight = &linear->weight;
+    size_t from_bytes = column_bytes(weight->type, weight->shape[0]);
+    size_t to_bytes = column_bytes(weight->type, linear->cols);
+    const uint8_t *from = (const uint8_t *)weight->data + linear->row * from_bytes +
+                          column_bytes(weight->type, linear->col);
+
+    for (size_t row = 0; row < linear->rows; row++)
+        memcpy((uint8_t *)to + row * to_bytes, from + row * from_bytes, to_bytes);
+    weight->data = to;
+    weight->bytes = linear->rows * to_bytes;
+    weight->shape[0] = linear->cols;
+    weight->shape[1] = linear->rows;
+    linear->row = linear->col = 0;
+}
+
+/* ---- products */
 
 static struct dhole__matmul make_matmul(const struct dhole__linear *linear,
                                         const struct dhole__act *act, float *y, size_t stride)

@@ -16,9 +16,8 @@
 #include "model/tensor.h"
 #include "nn/pool.h"
 
-/* Activations of a few tokens, kept as f32 and quantised to 8 bits in blocks of 32 (with
- * a scale and a sum a block) for weights that want that: set once, used by several
- * layers. */
+/* Activations of a few tokens, as f32 for float weights, and for quantised ones in blocks of
+ * 32 as a sum of two 8-bit terms (kernels.h): set once, used by several layers. */
 struct dhole__act;
 
 DHOLE__MUST_CHECK dhole_err dhole__act_create(size_t max_n, size_t max_tokens,
@@ -50,6 +49,12 @@ DHOLE__MUST_CHECK dhole_err dhole__linear_all_to_sharded(const struct dhole__ten
 DHOLE__MUST_CHECK dhole_err dhole__linear_sharded_to_all(const struct dhole__tensor *weight,
                                                          size_t col, size_t cols, size_t unit,
                                                          struct dhole__linear *out);
+
+/* Copies the linear's part of the weight to memory of the caller's, row after row, and has it read
+ * from there. A shard's rows or pieces of rows lie scattered over the file, and memory delivers
+ * their surroundings too: halves of rows take as long to read as whole ones. */
+size_t dhole__linear_packed_size(const struct dhole__linear *linear);
+void dhole__linear_pack(struct dhole__linear *linear, void *to);
 
 /* y[t * stride + r] = row (row + r) of W times token t; act->n == cols. For layers with
  * unit == 0. */

@@ -19,7 +19,7 @@ INLINE vf load_weights(enum dhole__ttype type, const uint8_t *p, size_t n)
     }
     if (type == DHOLE__F16)
         return load_f16(p);
-    return type == DHOLE__BF16 ? load_bf16(p) : load((const float *)(const void *)p);
+    return type == DHOLE__BF16 ? load_bf16(p) : load(p);
 }
 
 /* Adds the products of `count` <= LANES columns with some rows and tokens, columns across the

@@ -39,10 +39,11 @@ INLINE float add_lanes(vf v)
 
     memcpy(t, &v, sizeof t);
     UNROLL
-    for (int half = LANES / 8; half > 0; half /= 2)
+    for (int half = LANES / 8; half > 0; half /= 2) {
         UNROLL
-    for (int i = 0; i < half; i++)
-        t[i] += t[i + half];
+        for (int i = 0; i < half; i++)
+            t[i] += t[i + half];
+    }
     return (t[0][0] + t[0][2]) + (t[0][1] + t[0][3]);
 }
 
@@ -59,10 +60,11 @@ INLINE float max_lanes(vf v)
 
     memcpy(t, &v, sizeof t);
     UNROLL
-    for (int half = LANES / 8; half > 0; half /= 2)
+    for (int half = LANES / 8; half > 0; half /= 2) {
         UNROLL
-    for (int i = 0; i < half; i++)
-        t[i] = max_quad(t[i], t[i + half]);
+        for (int i = 0; i < half; i++)
+            t[i] = max_quad(t[i], t[i + half]);
+    }
     float a = t[0][0] > t[0][2] ? t[0][0] : t[0][2], b = t[0][1] > t[0][3] ? t[0][1] : t[0][3];
     return a > b ? a : b;
 }

@@ -94,6 +94,13 @@ static bool all_done(const struct dhole__io *io, int n)
 
 dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
 {
+    return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){NULL, NULL});
+}
+
+dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadline,
+                             const struct dhole__idle *idle)
+{
+    bool more = idle->run != NULL;
     int64_t spin_end = 0;
 
     for (;;) {
@@ -104,6 +111,10 @@ dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
             return err;
         if (all_done(io, n))
             return DHOLE_OK;
+        if (!moved && more) {
+            more = idle->run(idle->arg) != 0;
+            continue;
+        }
         now = dhole__now();
         if (moved || spin_end == 0)
             spin_end = now + spin_ns;

@@ -46,10 +46,22 @@ static inline size_t dhole__io_left(const struct dhole__io *io)
     return io->iov[0].iov_len + io->iov[1].iov_len;
 }
 
+/* Something useful to do while nothing moves, a microsecond's worth a call; returns whether there
+ * is more. run may be NULL. */
+struct dhole__idle {
+    int (*run)(void *arg);
+    void *arg;
+};
+
 /* Runs n <= dhole__io_max transfers side by side; two of one kind on one connection belong
  * into separate calls. Returns when all are done, at the first failure, or at the
  * deadline (DHOLE_ERR_TIMEOUT); dhole__io_left tells which are unfinished. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline);
+
+/* The same, calling *idle before it begins to spin. */
+DHOLE__MUST_CHECK dhole_err dhole__io_run_idle(struct dhole__io *io, int n,
+                                               dhole__deadline deadline,
+                                               const struct dhole__idle *idle);
 
 /* The same for a single transfer. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline);

@@ -1,5 +1,6 @@
 /* What group.h promises beyond right results. */
 #include <stdint.h>
+#include <time.h>
 
 #include "data.h"
 #include "harness.h"
@@ -194,4 +195,35 @@ TEST(which_backends_are_there)
 TEST(freeing_no_group_is_allowed)
 {
     dhole_group_free(NULL);
+}
+
+static int be_idle(void *arg)
+{
+    ++*(int *)arg;
+    return *(int *)arg < 5;
+}
+
+/* Rank 0 comes late, so rank 1 has time for all that it has to do, and no more. */
+static void wait_usefully(struct rank *r)
+{
+    const struct timespec late = {0, 20000000};
+    int calls = 0;
+    float one = 1, sum = 0;
+
+    ranks_meet(r);
+    if (r->rank == 0)
+        nanosleep(&late, NULL);
+    dhole_set_idle(r->group, be_idle, &calls);
+    ASSERT_OK(dhole_all_sum(r->group, &one, &sum, 1, DHOLE_F32));
+    dhole_set_idle(r->group, NULL, NULL);
+    ASSERT(sum == 2);
+    if (r->rank == 1)
+        ASSERT_EQ(calls, 5);
+    ASSERT_OK(dhole_all_sum(r->group, &one, &sum, 1, DHOLE_F32));
+    ASSERT(calls <= 5);
+}
+
+ON_EVERY_BACKEND(a_waiting_rank_can_do_something_else)
+{
+    run_group(backend, 2, wait_usefully, NULL);
 }

@@ -78,6 +78,14 @@ def run(tally, *command, env=None):
     tally.add(output, ok)
 
 
+def lacks(tally, *tools):
+    """Whether one of them is not installed; script/setup sees to it where it can."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        tally.skip(f"{' and '.join(missing)} not installed")
+    return bool(missing)
+
+
 def build(tally, preset, *options, folder=None, targets=("all",)):
     """Counts only when it fails."""
     folder = BUILD / (folder or preset)
@@ -110,9 +118,11 @@ def ctest(tally, folder, *options, env=None):
 
 def house(tally):
     run(tally, "script/check-layers")
-    run(tally, "script/format", "--check")
+    if not lacks(tally, "clang-format"):
+        run(tally, "script/format", "--check")
     files = [p for folder in ("script", ".ci", "tests") for p in (ROOT / folder).rglob("*") if p.is_file()]
-    run(tally, "shellcheck", "-x", *(p for p in files if p.read_bytes().startswith(b"#!/bin/sh")))
+    if not lacks(tally, "shellcheck"):
+        run(tally, "shellcheck", "-x", *(p for p in files if p.read_bytes().startswith(b"#!/bin/sh")))
     run(tally, "tests/house/check-layers.sh")
 
 
@@ -137,7 +147,7 @@ def install(tally):
 
 
 def clang(tally):
-    if build(tally, "release", "-DCMAKE_C_COMPILER=clang", folder="clang"):
+    if not lacks(tally, "clang") and build(tally, "release", "-DCMAKE_C_COMPILER=clang", folder="clang"):
         ctest(tally, "clang")
 
 
@@ -153,7 +163,7 @@ def tsan(tally):
 
 
 def tidy(tally):
-    if not build(tally, "release"):
+    if lacks(tally, "clang-tidy") or not build(tally, "release"):
         return
     sources = sorted(ROOT.glob("src/**/*.c"))
     commands = json.loads((BUILD / "release/compile_commands.json").read_text())
@@ -166,7 +176,7 @@ def tidy(tally):
 
 def fuzz(tally):
     targets = sorted(p.stem for p in ROOT.glob("tests/fuzz/fuzz_*.c"))
-    if not build(tally, "fuzz", targets=targets):
+    if lacks(tally, "clang") or not build(tally, "fuzz", targets=targets):
         return
     for target in targets:
         work = BUILD / "fuzz/work" / target

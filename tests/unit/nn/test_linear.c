@@ -1,5 +1,7 @@
 #include <math.h>
+#include <pthread.h>
 
+#include "base/sys.h"
 #include "data.h"
 #include "dhole/error.h"
 #include "nn/kernels.h"
@@ -382,6 +384,69 @@ TEST(an_empty_shard_is_zero)
     dhole__pool_free(pool);
 }
 
+/* One rank of a group in this process, and its part of a layer. */
+struct rank {
+    int rank, size;
+    const struct weight *weight;
+    const float *x;
+    float *y;
+    size_t tokens, unit;
+};
+
+static void *apply_as_rank(void *arg)
+{
+    const struct rank *a = arg;
+    const struct dhole__tensor *tensor = &a->weight->tensor;
+    size_t n = tensor->shape[0], units = n / a->unit;
+    size_t from = units * (size_t)a->rank / (size_t)a->size * a->unit;
+    size_t to = units * (size_t)(a->rank + 1) / (size_t)a->size * a->unit;
+    float *mine = zeroes(a->tokens * (to - from), sizeof *mine);
+    double *scratch = zeroes(a->tokens * tensor->shape[1], sizeof *scratch);
+    dhole_options options = DHOLE_OPTIONS_INIT;
+    struct dhole__pool *pool = make_pool(1);
+    struct dhole__linear linear;
+    dhole_group *group = NULL;
+
+    options.backend = "mem";
+    options.rank = a->rank;
+    options.size = a->size;
+    ASSERT_OK(dhole_init(&options, &group));
+    for (size_t t = 0; t < a->tokens; t++)
+        memcpy(mine + t * (to - from), a->x + t * n + from, (to - from) * sizeof *mine);
+    struct dhole__act *act = make_act(pool, mine, to - from, a->tokens);
+    ASSERT_OK(dhole__linear_sharded_to_all(tensor, from, to - from, a->unit, &linear));
+    ASSERT_OK(dhole__linear_apply_sum(&linear, pool, group, act, scratch, a->y));
+    dhole_group_free(group);
+    dhole__act_free(act);
+    dhole__pool_free(pool);
+    free(scratch);
+    free(mine);
+    return NULL;
+}
+
+TEST(ranks_get_the_bits_of_one)
+{
+    enum { most = 5, n = 7 * 64, rows = 37, tokens = 3 };
+    struct weight w = random_weight(DHOLE__Q4_1, n, rows, 5);
+    float *x = random_floats(tokens * n, 6), y[most][tokens * rows], alone[tokens * rows];
+    struct rank one = {0, 1, &w, x, alone, tokens, 64}, ranks[most];
+    pthread_t thread[most];
+
+    apply_as_rank(&one);
+    for (int size = 2; size <= most; size++) {
+        for (int r = 0; r < size; r++) {
+            ranks[r] = (struct rank){r, size, &w, x, y[r], tokens, 64};
+            ASSERT_EQ(pthread_create(&thread[r], NULL, apply_as_rank, &ranks[r]), 0);
+        }
+        for (int r = 0; r < size; r++) {
+            pthread_join(thread[r], NULL);
+            ASSERT(memcmp(y[r], alone, sizeof alone) == 0);
+        }
+    }
+    free(x);
+    free_weight(&w);
+}
+
 TEST(rows_are_unpacked_exactly)
 {
     enum { rows = 4, cols = 96 };
@@ -432,9 +497,69 @@ TEST(rows_beyond_the_weight_are_refused)
     free_weight(&w);
 }
 
+static void *no_memory(size_t align, size_t size)
+{
+    (void)align, (void)size;
+    return NULL;
+}
+
+TEST(activations_without_memory_are_an_error)
+{
+    struct dhole__act *act = NULL;
+
+    ASSERT_ERR(dhole__act_create(0, 1, &act), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__act_create(32, 0, &act), DHOLE_ERR_INVALID);
+    ASSERT_ERR(dhole__act_create((size_t)-1, 2, &act), DHOLE_ERR_INVALID);
+    dhole__sys.aligned_alloc = no_memory;
+    ASSERT_ERR(dhole__act_create(32, 1, &act), DHOLE_ERR_NOMEM);
+    ASSERT(act == NULL);
+    dhole__act_free(NULL);
+}
+
 TEST(an_unknown_kernel_set_is_not_fatal)
 {
     setenv("DHOLE_KERNELS", "abacus", 1);
     setenv("DHOLE_LOG", "error", 1);
     ASSERT_STR(dhole__kernels_name(), "portable");
 }
+
+/* Any part of any weight gives the same bits from its copy. */
+static void packed_parts_give_the_same_bits(void)
+{
+    enum { tokens = 3, rows = 21, all_rows = 40 };
+    struct dhole__pool *pool = make_pool(1);
+
+    for (size_t i = 0; i < 6; i++) {
+        size_t step = column_step(all_types[i]), n = 9 * step, cols = 4 * step;
+        struct weight w = random_weight(all_types[i], n, all_rows, 3);
+        float *x = random_floats(tokens * n, 4), y[2][tokens * all_rows];
+        double total[tokens * all_rows];
+        struct dhole__linear part;
+        for (int columns = 0; columns < 2; columns++) {
+            struct dhole__act *act = make_act(pool, x, columns ? cols : n, tokens);
+            void *copy;
+            if (columns)
+                ASSERT_OK(dhole__linear_sharded_to_all(&w.tensor, 2 * step, cols, step, &part));
+            else
+                ASSERT_OK(dhole__linear_all_to_sharded(&w.tensor, 5, rows, &part));
+            copy = malloc(dhole__linear_packed_size(&part));
+            for (int packed = 0; packed < 2; packed++) {
+                memset(y[packed], 0, sizeof y[packed]);
+                if (columns)
+                    ASSERT_OK(dhole__linear_apply_sum(&part, pool, NULL, act, total, y[packed]));
+                else
+                    dhole__linear_apply(&part, pool, act, y[packed], rows);
+                if (!packed)
+                    dhole__linear_pack(&part, copy);
+            }
+            ASSERT(part.weight.data == copy);
+            ASSERT(memcmp(y[0], y[1], sizeof y[0]) == 0);
+            free(copy);
+            dhole__act_free(act);
+        }
+        free(x);
+        free_weight(&w);
+    }
+    dhole__pool_free(pool);
+}
+TEST_EACH_SET(packed_parts_give_the_same_bits)
