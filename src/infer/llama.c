@@ -145,7 +145,7 @@ static dhole_err load(struct dhole__stage *s)
 
 enum {
     ahead_max = 384 << 10, /* what a second-level cache has room for beside the activations */
-    ahead_step = 1 << 10,
+    ahead_step = 8 << 10,
     cache_line = 64,
 };
 

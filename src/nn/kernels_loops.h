@@ -6,7 +6,7 @@
  *   vf      LANES floats, with + - * and comparison; splat, load, store, fma_, min_ and max_
  *           (the second operand when one is not a number), load_f16, load_bf16,
  *           store_f16, store_low_bytes (of each lane)
- *   vb, vi  4 columns of LANES rows in bytes; LANES 32-bit sums of their products
+ *   vb, vi  4 columns of LANES rows in bytes; LANES exact sums of their products
  *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
  *   Q8_OFFSET  what unpack_q8_0 adds to the bytes
  *   TOKENS  tokens that share an unpacked block in registers, even

@@ -11,9 +11,12 @@
 #define Q8_OFFSET 0
 
 typedef float vf __attribute__((vector_size(16)));
-typedef int32_t vi __attribute__((vector_size(16)));
+typedef int32_t vm __attribute__((vector_size(16)));
+/* Whole numbers in floats: sums within a block stay below 2^24, hence exact, and not every
+ * target multiplies integers in vectors. */
+typedef vf vi;
 typedef struct {
-    int8_t byte[4 * LANES];
+    vf column[4];
 } vb;
 
 INLINE vf splat(float x)
@@ -39,9 +42,9 @@ INLINE vf fma_(vf a, vf b, vf c)
     return a * b + c;
 }
 
-INLINE vf select(vi mask, vf yes, vf no)
+INLINE vf select(vm mask, vf yes, vf no)
 {
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+    return (vf)((mask & (vm)yes) | (~mask & (vm)no));
 }
 
 INLINE vf min_(vf a, vf b)
@@ -62,9 +65,9 @@ INLINE vf load_f16(const void *p)
     vh halves;
 
     memcpy(&halves, p, sizeof halves);
-    vi h = __builtin_convertvector(halves, vi);
-    vi special = (h & 0x7c00) == 0x7c00;
-    vi magnitude = (vi)((vf)((h & 0x7fff) << 13) * splat(0x1p112f));
+    vm h = __builtin_convertvector(halves, vm);
+    vm special = (h & 0x7c00) == 0x7c00;
+    vm magnitude = (vm)((vf)((h & 0x7fff) << 13) * splat(0x1p112f));
     return (vf)(magnitude | (special & 0x7f800000) | (h & 0x8000) << 16);
 }
 
@@ -84,7 +87,7 @@ INLINE vf load_bf16(const void *p)
 
 INLINE void store_low_bytes(int8_t *p, vf v)
 {
-    vi bits = (vi)v;
+    vm bits = (vm)v;
 
     for (int i = 0; i < LANES; i++)
         p[i] = (int8_t)(bits[i] & 255);
@@ -98,12 +101,11 @@ INLINE vf load_scales(const uint8_t *p, size_t stride)
 
 INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
 {
-    for (int i = 0; i < 16; i++)
-        for (int r = 0; r < LANES; r++) {
-            int both = p[(size_t)r * stride + (size_t)i];
-            w[i / 4].byte[4 * r + i % 4] = (int8_t)(both & 15);
-            w[4 + i / 4].byte[4 * r + i % 4] = (int8_t)(both >> 4);
-        }
+    for (size_t i = 0; i < 16; i++) {
+        vm both = {p[i], p[stride + i], p[2 * stride + i], p[3 * stride + i]};
+        w[i / 4].column[i % 4] = __builtin_convertvector(both & 15, vf);
+        w[4 + i / 4].column[i % 4] = __builtin_convertvector(both >> 4, vf);
+    }
 }
 
 INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
@@ -123,17 +125,16 @@ INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf 
 INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
 {
     (void)min;
-    for (int i = 0; i < 32; i++)
-        for (int r = 0; r < LANES; r++)
-            w[i / 4].byte[4 * r + i % 4] = (int8_t)p[2 + (size_t)r * stride + (size_t)i];
+    const int8_t *q = (const int8_t *)p + 2;
+    for (size_t i = 0; i < 32; i++)
+        w[i / 4].column[i % 4] = (vf){q[i], q[stride + i], q[2 * stride + i], q[3 * stride + i]};
     *scale = load_scales(p, stride);
 }
 
 INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 {
-    for (int r = 0; r < LANES; r++)
-        for (int i = 0; i < 4; i++)
-            sums[r] += w.byte[4 * r + i] * q[i];
+    for (int i = 0; i < 4; i++)
+        sums += w.column[i] * (float)q[i];
     return sums;
 }
 
@@ -141,7 +142,7 @@ INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 
 INLINE vf value_q8(vi sums)
 {
-    return __builtin_convertvector(sums, vf);
+    return sums;
 }
 
 #define value_q4 value_q8

@@ -69,50 +69,21 @@ INLINE void add_block(struct format f, const struct dhole__matmul *m, const stru
     }
 }
 
-/* Walks over the rows of a tile to come, some lines with every block: LANES rows are too many
- * streams for the hardware to foresee. */
-struct ahead {
-    const uint8_t *row;
-    size_t at, width, row_bytes;
-};
-
-INLINE struct ahead look_ahead(struct format f, const struct dhole__matmul *m, size_t row)
-{
-    size_t width = m->cols / dhole__quant_block * f.bytes;
-
-    return (struct ahead){
-        .row = m->weight + row * m->row_bytes,
-        .width = width < m->row_bytes ? width : LANES * width, /* whole rows are one long one */
-        .row_bytes = m->row_bytes,
-    };
-}
-
-INLINE void prefetch(struct ahead *ahead, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) {
-        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
-        ahead->at += 64;
-        if (ahead->at >= ahead->width) {
-            ahead->at = 0;
-            ahead->row += ahead->row_bytes;
-        }
-    }
-}
-
-/* One token: blocks go from the file to the sum in registers. `next` is a row that will be
- * wanted soon. */
+/* One token: blocks go from the file to the sum in registers. LANES rows are too many
+ * streams for the hardware to foresee, so the bytes from row `next` on are asked for, as many as
+ * are used; rows that are pieces of longer ones gain nothing. */
 INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t next)
 {
-    const uint8_t *p = m->weight + row * m->row_bytes;
+    const uint8_t *p = m->weight + row * m->row_bytes, *ahead = m->weight + next * m->row_bytes;
     size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
-    struct ahead ahead = look_ahead(f, m, next);
 
     for (size_t b = 0; b < blocks;) {
         size_t end = least(b + unit, blocks);
         vf sum = splat(0);
-        for (; b < end; b++, p += f.bytes) {
+        for (; b < end; b++, p += f.bytes, ahead += LANES * f.bytes) {
             struct block block;
-            prefetch(&ahead, LANES * f.bytes);
+            for (size_t i = 0; i < LANES * f.bytes; i += 64)
+                __builtin_prefetch(ahead + i, 0, 2);
             f.unpack(p, m->row_bytes, block.w, &block.scale, &block.min);
             add_block(f, m, &block, b, 0, 1, &sum);
         }
@@ -173,7 +144,7 @@ INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t r
     }
 }
 
-/* Rows row..row+LANES-1; `next` as for one_token. */
+/* Rows row..row+LANES-1; `next` is a row that will be wanted soon. */
 typedef void tile_fn(const struct dhole__matmul *m, size_t row, size_t next);
 
 #define TILE(type)                                                                  \
