@@ -10,35 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dhole/error.h"
 #include "nn/linear.h"
+#include "timing.h"
 
 enum { rounds = 15, batch = 64 };
 
 static const size_t total_bytes = (size_t)96 << 20;
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double seconds[static rounds])
-{
-    qsort(seconds, rounds, sizeof *seconds, compare);
-    return seconds[rounds / 2];
-}
 
 static void *get(size_t bytes)
 {
@@ -98,8 +77,8 @@ static void measure(enum dhole__ttype type, size_t cols, size_t rows, struct dho
         memcpy(copy, weights, total_bytes);
         copied[i] = now() - start;
     }
-    double token = median(one), tokens = median(many) / batch;
-    double read = (double)bytes / token, memcpy_rate = (double)total_bytes / median(copied);
+    double token = median(one, rounds), tokens = median(many, rounds) / batch;
+    double read = (double)bytes / token, memcpy_rate = (double)total_bytes / median(copied, rounds);
     printf("%-5s %8.1f %8.1f %6.2f %10.1f %6.1f\n", dhole__ttype_name(type), read * 1e-9,
            memcpy_rate * 1e-9, read / memcpy_rate, (double)(cols * rows) / tokens * 1e-9,
            token / tokens);

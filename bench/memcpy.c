@@ -3,27 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "timing.h"
 
 enum { copies = 9 };
 
 static const size_t size = (size_t)256 << 20;
 static volatile unsigned char used; /* so that the copies are made */
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
 
 int main(void)
 {
@@ -44,8 +30,7 @@ int main(void)
         used = to[i];
         seconds[i] = now() - start;
     }
-    qsort(seconds, copies, sizeof *seconds, compare);
-    printf("%.0f\n", (double)size / seconds[copies / 2]);
+    printf("%.0f\n", (double)size / median(seconds, copies));
     free(from);
     free(to);
     return 0;

@@ -16,6 +16,7 @@
 
 #include "seal/record.h"
 #include "seal/seal.h"
+#include "timing.h"
 #include "transport/io.h"
 #include "transport/tcp/tcp.h"
 
@@ -243,13 +244,6 @@ static double stream(struct end end[2], size_t size, double seconds)
     return (double)(messages * size) / ((double)(dhole__now() - start) / 1e9);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 /* Half a round trip in microseconds: the median and the 99th percentile. */
 static void ping(struct end end[2], size_t size, double seconds, double *p50, double *p99)
 {
@@ -276,12 +270,6 @@ static void ping(struct end end[2], size_t size, double seconds, double *p50, do
     free(data);
 }
 
-static double median(double *values)
-{
-    qsort(values, rounds, sizeof *values, by_value);
-    return values[rounds / 2];
-}
-
 static void bench_stream(struct end ends[kinds][2], double seconds)
 {
     double rate[kinds][rounds], mid[kinds];
@@ -290,7 +278,7 @@ static void bench_stream(struct end ends[kinds][2], double seconds)
         for (int k = 0; k < kinds; k++)
             rate[k][round] = stream(ends[k], bulk, seconds);
     for (int k = 0; k < kinds; k++)
-        mid[k] = median(rate[k]);
+        mid[k] = median(rate[k], rounds);
     printf("\n%-14s %10s %10s\n", "256 KiB", "GB/s", "of bare");
     for (int k = 0; k < kinds; k++)
         printf("%-14s %10.2f %10.2f\n", kind_names[k], mid[k] / 1e9, mid[k] / mid[BARE]);
@@ -305,10 +293,11 @@ static void bench_ping(struct end ends[kinds][2], size_t size, double seconds)
             ping(ends[k], size, seconds, &p50[k][round], &p99[k][round]);
     printf("\n%-14zu %10s %10s %10s\n", size, "p50 us", "p99 us", "over plain");
     for (int k = 0; k < kinds; k++) {
-        double mid = median(p50[k]);
+        double mid = median(p50[k], rounds);
         if (k == PLAIN)
             plain = mid;
-        printf("%-14s %10.2f %10.2f %10.2f\n", kind_names[k], mid, median(p99[k]), mid - plain);
+        printf("%-14s %10.2f %10.2f %10.2f\n", kind_names[k], mid, median(p99[k], rounds),
+               mid - plain);
     }
 }
 
