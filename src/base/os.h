@@ -17,10 +17,6 @@ bool dhole__cpu_has_dot_product(void);
 /* Names the calling thread for debuggers; at most 15 characters are kept. */
 void dhole__thread_name(const char *name);
 
-/* Has this process killed when its parent dies, where the system can;
- * elsewhere the closed control connection ends it. */
-void dhole__die_with_parent(void);
-
 /* Path of the running program into buf, NUL-terminated; 0 on success. */
 int dhole__self_path(char *buf, size_t size);
 

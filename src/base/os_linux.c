@@ -1,6 +1,5 @@
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -36,11 +35,6 @@ bool dhole__cpu_has_dot_product(void)
 void dhole__thread_name(const char *name)
 {
     prctl(PR_SET_NAME, name, 0, 0, 0);
-}
-
-void dhole__die_with_parent(void)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
 int dhole__self_path(char *buf, size_t size)

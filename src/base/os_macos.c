@@ -35,10 +35,6 @@ void dhole__thread_name(const char *name)
     pthread_setname_np(name);
 }
 
-void dhole__die_with_parent(void)
-{
-}
-
 int dhole__self_path(char *buf, size_t size)
 {
     uint32_t n = (uint32_t)size;
