@@ -6,9 +6,11 @@
 #include "base/os.h"
 #include "base/sys.h"
 
-/* How long to spin before sleeping. A wake-up by the kernel costs some 30 us; a rank
- * that computes a slightly bigger share of a layer is late by about as much. */
-enum { spin_ns = 100000 };
+/* How long to spin before sleeping. A wake-up costs 30 us, and several times that where a virtual
+ * processor has gone idle, which a pipeline would pay twice a token; so the spin
+ * outlasts what a stage of a small model computes. A longer wait costs these 5 ms of
+ * processor, once. */
+enum { spin_ns = 5000000 };
 
 static void advance(struct dhole__io *io, size_t moved)
 {
