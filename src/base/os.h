@@ -25,6 +25,10 @@ int dhole__self_path(char *buf, size_t size);
 extern const int dhole__msg_nosignal;
 void dhole__socket_no_sigpipe(int fd);
 
+/* For a TCP socket whose peer is on this host: there is no network to be gentle to, and a
+ * congestion control that paces (BBR) would only slow it down. */
+void dhole__socket_on_host(int fd);
+
 /* Asks for large pages under a mapping, where the system has them on request. */
 void dhole__huge_pages(void *p, size_t n);
 

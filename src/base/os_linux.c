@@ -1,3 +1,5 @@
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -52,6 +54,13 @@ const int dhole__msg_nosignal = MSG_NOSIGNAL;
 void dhole__socket_no_sigpipe(int fd)
 {
     (void)fd;
+}
+
+void dhole__socket_on_host(int fd)
+{
+    static const char reno[] = "reno"; /* every Linux has it, and anybody may choose it */
+
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, reno, sizeof reno - 1);
 }
 
 void dhole__huge_pages(void *p, size_t n)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,8 @@ struct dhole__liveness {
     bool has_thread;
     int pipe[2]; /* wakes the thread */
     struct peer peer[dhole__rank_max];
+
+    atomic_bool decided; /* there is a verdict */
 
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t changed;
@@ -97,6 +100,7 @@ static void decide(struct dhole__liveness *live, dhole_err err, int culprit, con
         live->culprit = culprit;
         snprintf(live->text, sizeof live->text, "%s", text);
         live->verdict = err;
+        atomic_store(&live->decided, true);
         pthread_cond_broadcast(&live->changed);
         if (live->has_thread)
             wake(live);
@@ -396,6 +400,8 @@ dhole_err dhole__liveness_check(struct dhole__liveness *live)
     char text[text_max];
     dhole_err err;
 
+    if (!atomic_load_explicit(&live->decided, memory_order_acquire))
+        return DHOLE_OK;
     pthread_mutex_lock(&live->lock);
     err = live->verdict;
     memcpy(text, live->text, sizeof text);

@@ -10,7 +10,7 @@
  * processor has gone idle, which a pipeline would pay twice a token; so the spin
  * outlasts what a stage of a small model computes. A longer wait costs these 5 ms of
  * processor, once. */
-enum { spin_ns = 5000000 };
+enum { spin_ns = 5000000, yield_ns = 1000, tries_per_look = 8 };
 
 static void advance(struct dhole__io *io, size_t moved)
 {
@@ -44,9 +44,11 @@ static dhole_err step_one(struct dhole__io *io, size_t *moved)
     return DHOLE_OK;
 }
 
-dhole_err dhole__io_step(struct dhole__io *io, int n, bool *moved)
+/* One pass over all transfers; *open counts those that it leaves unfinished. */
+static dhole_err pass(struct dhole__io *io, int n, bool *moved, int *open)
 {
     *moved = false;
+    *open = 0;
     for (int i = 0; i < n; i++) {
         size_t bytes;
         if (dhole__io_left(&io[i]) == 0)
@@ -55,8 +57,16 @@ dhole_err dhole__io_step(struct dhole__io *io, int n, bool *moved)
         if (io[i].err)
             return io[i].err;
         *moved |= bytes > 0;
+        *open += dhole__io_left(&io[i]) > 0;
     }
     return DHOLE_OK;
+}
+
+dhole_err dhole__io_step(struct dhole__io *io, int n, bool *moved)
+{
+    int open;
+
+    return pass(io, n, moved, &open);
 }
 
 bool dhole__io_arm(const struct dhole__io *io, struct pollfd *pfd)
@@ -86,12 +96,28 @@ static dhole_err sleep_for(struct dhole__io *io, int n, dhole__deadline deadline
     return dhole__io_poll(pfds, count, deadline);
 }
 
-static bool all_done(const struct dhole__io *io, int n)
+/* Passes the time until the next try. Ranks may share a core, so this one gives it away every few
+ * microseconds; the clock is not worth reading more often than that either. */
+struct spin {
+    unsigned tries;
+    int64_t yielded, until;
+};
+
+static int64_t spin_once(struct spin *spin)
 {
-    for (int i = 0; i < n; i++)
-        if (dhole__io_left(&io[i]) > 0)
-            return false;
-    return true;
+    int64_t now;
+
+    dhole__cpu_relax();
+    if (++spin->tries % tries_per_look != 0)
+        return 0;
+    now = dhole__now();
+    if (spin->until == 0)
+        spin->until = now + spin_ns;
+    if (now - spin->yielded >= yield_ns) {
+        sched_yield();
+        spin->yielded = now;
+    }
+    return now;
 }
 
 dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
@@ -103,29 +129,26 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
                              const struct dhole__idle *idle)
 {
     bool more = idle->run != NULL;
-    int64_t spin_end = 0;
+    struct spin spin = {0};
 
     for (;;) {
         int64_t now;
         bool moved;
-        dhole_err err = dhole__io_step(io, n, &moved);
-        if (err)
+        int open;
+        dhole_err err = pass(io, n, &moved, &open);
+        if (err || open == 0)
             return err;
-        if (all_done(io, n))
-            return DHOLE_OK;
         if (!moved && more) {
             more = idle->run(idle->arg) != 0;
             continue;
         }
-        now = dhole__now();
-        if (moved || spin_end == 0)
-            spin_end = now + spin_ns;
+        if (moved)
+            spin.until = 0;
+        now = spin_once(&spin);
         if (now >= deadline)
             return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
-        if (now < spin_end) {
-            sched_yield(); /* ranks may share a core */
+        if (now < spin.until || now == 0)
             continue;
-        }
         err = sleep_for(io, n, deadline);
         if (err)
             return err;

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -19,17 +20,62 @@ static bool would_block(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-static struct msghdr message(const struct iovec *iov, int n)
+/* Some systems refuse more than INT_MAX bytes in one call. */
+enum { call_max = 1 << 30 };
+
+/* As much of iov[0..n) as one call may move; *cut is for a vector that alone is too long. */
+static struct msghdr message(const struct iovec *iov, int n, struct iovec *cut)
 {
-    return (struct msghdr){.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n};
+    size_t left = call_max;
+    int whole = 0;
+
+    while (whole < n && iov[whole].iov_len <= left)
+        left -= iov[whole++].iov_len;
+    if (whole == n || left < call_max)
+        return (struct msghdr){.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)whole};
+    *cut = (struct iovec){iov[whole].iov_base, call_max};
+    return (struct msghdr){.msg_iov = cut, .msg_iovlen = 1};
+}
+
+/* A short message and its header go as one piece: copying it here costs less than having the
+ * kernel walk a vector. */
+enum { piece_max = 256 };
+
+static bool fits_a_piece(const struct iovec *iov, int n)
+{
+    return n == 2 && iov[0].iov_len < piece_max && iov[1].iov_len < piece_max - iov[0].iov_len;
+}
+
+static void gather(const struct iovec iov[2], uint8_t *piece)
+{
+    memcpy(piece, iov[0].iov_base, iov[0].iov_len);
+    if (iov[1].iov_len > 0)
+        memcpy(piece + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
+}
+
+static void scatter(const struct iovec iov[2], const uint8_t *piece, size_t n)
+{
+    size_t first = n < iov[0].iov_len ? n : iov[0].iov_len;
+
+    memcpy(iov[0].iov_base, piece, first);
+    if (n > first)
+        memcpy(iov[1].iov_base, piece + first, n - first);
 }
 
 static dhole_err tcp_send(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
     struct tcp_conn *tcp = (struct tcp_conn *)conn;
-    struct msghdr msg = message(iov, n);
-    ssize_t sent = dhole__sys.sendmsg(tcp->fd, &msg, MSG_DONTWAIT | dhole__msg_nosignal);
+    uint8_t piece[piece_max];
+    struct iovec whole = {piece, 0}, cut;
+    struct msghdr msg = message(iov, n, &cut);
+    ssize_t sent;
 
+    if (fits_a_piece(iov, n)) {
+        whole.iov_len = iov[0].iov_len + iov[1].iov_len;
+        gather(iov, piece);
+        msg = message(&whole, 1, &cut);
+    }
+    sent = dhole__sys.sendmsg(tcp->fd, &msg, MSG_DONTWAIT | dhole__msg_nosignal);
     *moved = sent > 0 ? (size_t)sent : 0;
     if (sent >= 0 || would_block(errno))
         return DHOLE_OK;
@@ -39,10 +85,20 @@ static dhole_err tcp_send(struct dhole__conn *conn, const struct iovec *iov, int
 static dhole_err tcp_recv(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
     struct tcp_conn *tcp = (struct tcp_conn *)conn;
-    struct msghdr msg = message(iov, n);
-    ssize_t got = dhole__sys.recvmsg(tcp->fd, &msg, MSG_DONTWAIT);
+    uint8_t piece[piece_max];
+    struct iovec whole = {piece, 0}, cut;
+    struct msghdr msg = message(iov, n, &cut);
+    bool in_one_piece = fits_a_piece(iov, n);
+    ssize_t got;
 
+    if (in_one_piece) {
+        whole.iov_len = iov[0].iov_len + iov[1].iov_len;
+        msg = message(&whole, 1, &cut);
+    }
+    got = dhole__sys.recvmsg(tcp->fd, &msg, MSG_DONTWAIT);
     *moved = got > 0 ? (size_t)got : 0;
+    if (got > 0 && in_one_piece)
+        scatter(iov, piece, (size_t)got);
     if (got > 0 || (got < 0 && would_block(errno)))
         return DHOLE_OK;
     if (got == 0)
@@ -79,6 +135,27 @@ static const struct dhole__conn_ops tcp_ops = {
     .close = tcp_close,
 };
 
+/* Whether both ends have the same address, or the peer's is a loopback one. */
+static bool stays_on_host(int fd)
+{
+    struct dhole__address own = {.length = sizeof own.addr}, peer = {.length = sizeof peer.addr};
+    const struct sockaddr_in *a4 = (struct sockaddr_in *)&own.addr;
+    const struct sockaddr_in *b4 = (struct sockaddr_in *)&peer.addr;
+    const struct sockaddr_in6 *a6 = (struct sockaddr_in6 *)&own.addr;
+    const struct sockaddr_in6 *b6 = (struct sockaddr_in6 *)&peer.addr;
+
+    if (getsockname(fd, (struct sockaddr *)&own.addr, &own.length) < 0 ||
+        getpeername(fd, (struct sockaddr *)&peer.addr, &peer.length) < 0)
+        return false;
+    own.family = own.addr.ss_family;
+    peer.family = peer.addr.ss_family;
+    if (own.family == AF_INET)
+        return dhole__tcp_is_loopback(&peer) || a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+    if (own.family == AF_INET6)
+        return dhole__tcp_is_loopback(&peer) || IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
+    return false;
+}
+
 dhole_err dhole__tcp_conn_open(int fd, struct dhole__conn **out)
 {
     struct tcp_conn *tcp;
@@ -90,6 +167,8 @@ dhole_err dhole__tcp_conn_open(int fd, struct dhole__conn **out)
     /* Fails on a Unix socket, which has no delay to begin with. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     dhole__socket_no_sigpipe(fd);
+    if (stays_on_host(fd))
+        dhole__socket_on_host(fd);
     tcp = dhole__sys.malloc(sizeof *tcp);
     if (tcp == NULL)
         return dhole__fail_nomem(sizeof *tcp, "a connection");
