@@ -1,16 +1,19 @@
 /* AVX2 with FMA and F16C: 8 rows at a time. */
 #include <immintrin.h>
 
+#include "nn/kernels.h"
 #include "nn/loops_base.h"
 
-#define LANES  8
-#define TOKENS 4
-#define ROWS   2
-#define DIMS   2
+#define LANES   8
+#define TOKENS  4
+#define ROWS    2
+#define DIMS    2
+#define QUERIES 4
 
 #define Q8_OFFSET 0
 
 typedef __m256 vf;
+typedef __m256d vd;
 typedef __m256i vb, vi;
 
 INLINE vf splat(float x)
@@ -26,6 +29,16 @@ INLINE vf load(const void *p)
 INLINE void store(float *p, vf v)
 {
     _mm256_storeu_ps(p, v);
+}
+
+INLINE vd low_half(vf v)
+{
+    return _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+}
+
+INLINE vd high_half(vf v)
+{
+    return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
 }
 
 INLINE vf fma_(vf a, vf b, vf c)
@@ -137,15 +150,24 @@ INLINE __m256i four_bytes(const int8_t *q)
     return _mm256_set1_epi32(i32_at(q));
 }
 
+/* Keeps sums in the order of the source. Compilers would rather add in a tree, for which all of a
+ * block's products must wait, far more than there are registers. */
+#define IN_ORDER(sums) __asm__("" : "+x"(sums))
+
 /* 16-bit sums: a block's are at most 8 * 2 * 15 * 127 < 2^15. */
 INLINE vi dot_q4(vi sums, vb w, const int8_t *q)
 {
-    return _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, four_bytes(q)));
+    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, four_bytes(q)));
+    IN_ORDER(sums);
+    return sums;
 }
 
-INLINE vf value_q4(vi sums)
+INLINE vf value_q4(vi coarse, vi fine)
 {
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+    __m256i steps = _mm256_madd_epi16(coarse, _mm256_set1_epi16(dhole__quant_step));
+
+    return _mm256_cvtepi32_ps(
+        _mm256_add_epi32(steps, _mm256_madd_epi16(fine, _mm256_set1_epi16(1))));
 }
 
 /* The first factor must be unsigned, so the sign of w moves over to q. */
@@ -153,12 +175,16 @@ INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_bytes(q), w));
 
-    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    IN_ORDER(sums);
+    return sums;
 }
 
-INLINE vf value_q8(vi sums)
+INLINE vf value_q8(vi coarse, vi fine)
 {
-    return _mm256_cvtepi32_ps(sums);
+    __m256i steps = _mm256_mullo_epi32(coarse, _mm256_set1_epi32(dhole__quant_step));
+
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(steps, fine));
 }
 
 #include "nn/kernels_loops.h"

@@ -3,14 +3,16 @@
 
 #include "nn/loops_base.h"
 
-#define LANES  16
-#define TOKENS 8
-#define ROWS   4
-#define DIMS   4
+#define LANES   16
+#define TOKENS  8
+#define ROWS    4
+#define DIMS    4
+#define QUERIES 6
 
 #define Q8_OFFSET 128
 
 typedef __m512 vf;
+typedef __m512d vd;
 typedef __m512i vb, vi;
 
 INLINE vf splat(float x)
@@ -26,6 +28,16 @@ INLINE vf load(const void *p)
 INLINE void store(float *p, vf v)
 {
     _mm512_storeu_ps(p, v);
+}
+
+INLINE vd low_half(vf v)
+{
+    return _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+}
+
+INLINE vd high_half(vf v)
+{
+    return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
 }
 
 INLINE vf fma_(vf a, vf b, vf c)
@@ -147,9 +159,12 @@ INLINE vi dot_q4(vi sums, vb w, const int8_t *q)
 
 #define dot_q8 dot_q4
 
-INLINE vf value_q4(vi sums)
+/* quant_step is 256 - 2: the products keep their ports busy, shifts have others. */
+INLINE vf value_q4(vi coarse, vi fine)
 {
-    return _mm512_cvtepi32_ps(sums);
+    __m512i steps = _mm512_sub_epi32(_mm512_slli_epi32(coarse, 8), _mm512_slli_epi32(coarse, 1));
+
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(steps, fine));
 }
 
 #define value_q8 value_q4

@@ -6,12 +6,14 @@
  *   vf      LANES floats, with + - * and comparison; splat, load, store, fma_, min_ and max_
  *           (the second operand when one is not a number), load_f16, load_bf16,
  *           store_f16, store_low_bytes (of each lane)
+ *   vd      LANES / 2 doubles: low_half and high_half of a vf
  *   vb, vi  4 columns of LANES rows in bytes; LANES exact sums of their products
  *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
  *   Q8_OFFSET  what unpack_q8_0 adds to the bytes
  *   TOKENS  tokens that share an unpacked block in registers, even
  *   ROWS    rows that share a token's floats in registers, for float weights
  *   DIMS    vectors of a value that share its weight in registers, for attention
+ *   QUERIES queries that share the loads of keys and values, 4 or more
  *
  * Quantised products keep rows in the lanes: a block of 32 columns of LANES rows is
  * unpacked and transposed, then a token's bytes are broadcast four at a time. So nothing

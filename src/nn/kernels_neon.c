@@ -1,16 +1,19 @@
 /* Armv8.2 with dot products: 4 rows at a time. */
 #include <arm_neon.h>
 
+#include "nn/kernels.h"
 #include "nn/loops_base.h"
 
-#define LANES  4
-#define TOKENS 8
-#define ROWS   4
-#define DIMS   4
+#define LANES   4
+#define TOKENS  8
+#define ROWS    4
+#define DIMS    4
+#define QUERIES 4
 
 #define Q8_OFFSET 0
 
 typedef float32x4_t vf;
+typedef float64x2_t vd;
 typedef int32x4_t vi;
 typedef int8x16_t vb;
 
@@ -27,6 +30,16 @@ INLINE vf load(const void *p)
 INLINE void store(float *p, vf v)
 {
     vst1q_f32(p, v);
+}
+
+INLINE vd low_half(vf v)
+{
+    return vcvt_f64_f32(vget_low_f32(v));
+}
+
+INLINE vd high_half(vf v)
+{
+    return vcvt_high_f64_f32(v);
 }
 
 INLINE vf fma_(vf a, vf b, vf c)
@@ -144,9 +157,9 @@ INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 
 #define dot_q4 dot_q8
 
-INLINE vf value_q8(vi sums)
+INLINE vf value_q8(vi coarse, vi fine)
 {
-    return vcvtq_f32_s32(sums);
+    return vcvtq_f32_s32(vmlaq_n_s32(fine, coarse, dhole__quant_step));
 }
 
 #define value_q4 value_q8

@@ -1,16 +1,19 @@
 /* Plain C over the vectors that every compiler target can lower; only for processors
  * without a set of their own, and as a second opinion for tests. */
 #include "nn/half.h"
+#include "nn/kernels.h"
 #include "nn/loops_base.h"
 
-#define LANES  4
-#define TOKENS 4
-#define ROWS   2
-#define DIMS   2
+#define LANES   4
+#define TOKENS  4
+#define ROWS    2
+#define DIMS    2
+#define QUERIES 4
 
 #define Q8_OFFSET 0
 
 typedef float vf __attribute__((vector_size(16)));
+typedef double vd __attribute__((vector_size(16)));
 typedef int32_t vm __attribute__((vector_size(16)));
 /* Whole numbers in floats: sums within a block stay below 2^24, hence exact, and not every
  * target multiplies integers in vectors. */
@@ -35,6 +38,16 @@ INLINE vf load(const void *p)
 INLINE void store(float *p, vf v)
 {
     memcpy(p, &v, sizeof v);
+}
+
+INLINE vd low_half(vf v)
+{
+    return (vd){v[0], v[1]};
+}
+
+INLINE vd high_half(vf v)
+{
+    return (vd){v[2], v[3]};
 }
 
 INLINE vf fma_(vf a, vf b, vf c)
@@ -140,9 +153,9 @@ INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 
 #define dot_q4 dot_q8
 
-INLINE vf value_q8(vi sums)
+INLINE vf value_q8(vi coarse, vi fine)
 {
-    return sums;
+    return fma_(coarse, splat(dhole__quant_step), fine);
 }
 
 #define value_q4 value_q8

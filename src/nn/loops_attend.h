@@ -10,7 +10,7 @@
 #include "nn/kernels.h"
 #include "nn/loops_vector.h"
 
-enum { max_queries = 4, chunk_positions = 4 * dhole__kv_block };
+enum { chunk_positions = 4 * dhole__kv_block };
 
 struct query {
     const float *q;
@@ -28,7 +28,7 @@ INLINE void score(const struct dhole__attend *a, struct query *query, int querie
     for (size_t at = 0; at < blocks * dhole__kv_block; at += 2 * LANES) {
         const uint16_t *block =
             k + at / dhole__kv_block * (size_t)a->head_dim * dhole__kv_block + at % dhole__kv_block;
-        vf sum[max_queries][2];
+        vf sum[QUERIES][2];
         UNROLL
         for (int i = 0; i < queries; i++)
             sum[i][0] = sum[i][1] = splat(0);
@@ -80,7 +80,7 @@ INLINE void soften(struct query *query, int seen, int count, size_t dims)
 INLINE void add_values(const struct dhole__attend *a, struct query *query, int queries,
                        const uint16_t *v, int count, size_t d, int dims)
 {
-    vf sum[max_queries][DIMS];
+    vf sum[QUERIES][DIMS];
 
     v += d;
     UNROLL
@@ -155,17 +155,18 @@ static void end_query(const struct dhole__attend *a, struct query *query)
 static void attend(const struct dhole__attend *a, size_t first, size_t last)
 {
     size_t end = last * (size_t)a->group, queries;
-    struct query query[max_queries];
+    struct query query[QUERIES];
 
     for (size_t index = first * (size_t)a->group; index < end; index += queries) {
-        queries = least(max_queries, end - index);
+        queries = end - index >= QUERIES ? QUERIES : least(4, end - index);
         for (size_t i = 0; i < queries; i++)
             begin_query(a, index + i, &query[i]);
         switch (queries) {
         case 1: attend_queries(a, query, 1); break;
         case 2: attend_queries(a, query, 2); break;
         case 3: attend_queries(a, query, 3); break;
-        default: attend_queries(a, query, max_queries); break;
+        case 4: attend_queries(a, query, 4); break;
+        default: attend_queries(a, query, QUERIES); break;
         }
         for (size_t i = 0; i < queries; i++)
             end_query(a, &query[i]);

@@ -26,22 +26,19 @@ INLINE void emit(const struct dhole__matmul *m, size_t token, size_t row, const 
 /* The same for LANES rows. */
 INLINE void emit_lanes(const struct dhole__matmul *m, size_t token, size_t row, vf part)
 {
-    typedef float half __attribute__((vector_size(2 * LANES)));
-    typedef double wide __attribute__((vector_size(4 * LANES)));
     size_t at = token * m->stride + row;
-    half halves[2];
 
     if (m->total == NULL) {
         store(m->y + at, part);
         return;
     }
-    memcpy(halves, &part, sizeof halves);
+    vd half[2] = {low_half(part), high_half(part)};
     UNROLL
     for (size_t i = 0; i < 2; i++) {
         double *to = m->total + at + i * LANES / 2;
-        wide total;
+        vd total;
         memcpy(&total, to, sizeof total);
-        total += (__builtin_convertvector(halves[i], wide) + grid) - grid;
+        total += (half[i] + grid) - grid;
         memcpy(to, &total, sizeof total);
     }
 }

@@ -18,7 +18,7 @@ struct format {
     void (*unpack)(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min);
     /* sums + w * q, q's four bytes, in -127..127, going to every row. */
     vi (*dot)(vi sums, vb w, const int8_t *q);
-    vf (*value)(vi sums);
+    vf (*value)(vi coarse, vi fine); /* quant_step * coarse + fine */
     float offset;
     bool has_min; /* else `min` is not set */
 };
@@ -30,7 +30,7 @@ static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8, Q8_OFFSET,
 /* A block's product with a token but for the token's scale. */
 INLINE vf block_value(struct format f, const struct block *block, vi coarse, vi fine, float q_sum)
 {
-    vf dot = fma_(f.value(coarse), splat(dhole__quant_step), f.value(fine));
+    vf dot = f.value(coarse, fine);
 
     if (f.has_min)
         return fma_(block->min, splat(q_sum), block->scale * dot);
@@ -69,6 +69,13 @@ INLINE void add_block(struct format f, const struct dhole__matmul *m, const stru
     }
 }
 
+/* Asks for what lies between two addresses. */
+INLINE void fetch(const uint8_t *p, const uint8_t *end)
+{
+    for (; p < end; p += 64)
+        __builtin_prefetch(p, 0, 2);
+}
+
 /* One token: blocks go from the file to the sum in registers. LANES rows are too many
  * streams for the hardware to foresee, so the bytes from row `next` on are asked for, as many as
  * are used; rows that are pieces of longer ones gain nothing. */
@@ -82,8 +89,7 @@ INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row
         vf sum = splat(0);
         for (; b < end; b++, p += f.bytes, ahead += LANES * f.bytes) {
             struct block block;
-            for (size_t i = 0; i < LANES * f.bytes; i += 64)
-                __builtin_prefetch(ahead + i, 0, 2);
+            fetch(ahead, ahead + LANES * f.bytes);
             f.unpack(p, m->row_bytes, block.w, &block.scale, &block.min);
             add_block(f, m, &block, b, 0, 1, &sum);
         }
@@ -93,50 +99,66 @@ INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row
 
 enum { chunk_blocks = 24 }; /* half of a first-level cache, with 16 lanes */
 
-/* Some blocks of LANES rows, unpacked, and where they stand in their unit. */
+/* Some blocks of LANES rows, unpacked. */
 struct chunk {
     struct block block[chunk_blocks];
     size_t start, end;
-    bool first, last;
 };
 
-INLINE void chunk_tokens(struct format f, const struct dhole__matmul *m, const struct chunk *chunk,
-                         size_t row, size_t token, int tokens)
+/* A chunk's part of a unit, start to end; y keeps the sums of a unit that goes on. */
+INLINE void unit_tokens(struct format f, const struct dhole__matmul *m, const struct chunk *chunk,
+                        size_t start, size_t end, bool first, bool last, size_t row, size_t token,
+                        int tokens)
 {
     float *y = m->y + token * m->stride + row;
     vf sum[TOKENS];
 
     UNROLL
     for (int t = 0; t < tokens; t++)
-        sum[t] = chunk->first ? splat(0) : load(y + (size_t)t * m->stride);
-    for (size_t b = chunk->start; b < chunk->end; b++)
+        sum[t] = first ? splat(0) : load(y + (size_t)t * m->stride);
+    for (size_t b = start; b < end; b++)
         add_block(f, m, &chunk->block[b - chunk->start], b, token, tokens, sum);
     UNROLL
     for (int t = 0; t < tokens; t++) {
-        if (chunk->last)
+        if (last)
             emit_lanes(m, token + (size_t)t, row, sum[t]);
         else
             store(y + (size_t)t * m->stride, sum[t]);
     }
 }
 
-/* Many tokens: each chunk is unpacked once, and y keeps the sums between chunks. */
-INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row)
+/* A unit may begin before a chunk and end after it, and a chunk may hold several. */
+INLINE void chunk_tokens(struct format f, const struct dhole__matmul *m, const struct chunk *chunk,
+                         size_t row, size_t token, int tokens)
 {
-    const uint8_t *p = m->weight + row * m->row_bytes;
     size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+
+    for (size_t b = chunk->start, end; b < chunk->end; b = end) {
+        size_t first = b / unit * unit, last = least(first + unit, blocks);
+        end = least(last, chunk->end);
+        unit_tokens(f, m, chunk, b, end, b == first, end == last, row, token, tokens);
+    }
+}
+
+/* Many tokens: each chunk is unpacked once. While tokens go through it, as many bytes as it has in
+ * the file are asked for from row `next` on. */
+INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row, size_t next)
+{
+    const uint8_t *p = m->weight + row * m->row_bytes, *ahead = m->weight + next * m->row_bytes;
+    size_t blocks = m->cols / dhole__quant_block;
     struct chunk chunk;
 
     for (size_t b = 0; b < blocks; b = chunk.end) {
-        size_t unit_end = least((b / unit + 1) * unit, blocks), t = 0;
+        size_t t = 0, bytes;
         chunk.start = b;
-        chunk.end = least(b + chunk_blocks, unit_end);
-        chunk.first = b % unit == 0;
-        chunk.last = chunk.end == unit_end;
+        chunk.end = least(b + chunk_blocks, blocks);
         for (struct block *to = chunk.block; b < chunk.end; b++, to++, p += f.bytes)
             f.unpack(p, m->row_bytes, to->w, &to->scale, &to->min);
-        for (; t + TOKENS <= m->tokens; t += TOKENS)
+        bytes = (chunk.end - chunk.start) * f.bytes * LANES * TOKENS / m->tokens;
+        for (; t + TOKENS <= m->tokens; t += TOKENS, ahead += bytes) {
+            fetch(ahead, ahead + bytes);
             chunk_tokens(f, m, &chunk, row, t, TOKENS);
+        }
         for (; t + TOKENS / 2 <= m->tokens; t += TOKENS / 2)
             chunk_tokens(f, m, &chunk, row, t, TOKENS / 2);
         for (; t < m->tokens; t++)
@@ -153,7 +175,7 @@ typedef void tile_fn(const struct dhole__matmul *m, size_t row, size_t next);
         if (m->tokens == 1)                                                         \
             one_token(type, m, row, next);                                          \
         else                                                                        \
-            many_tokens(type, m, row);                                              \
+            many_tokens(type, m, row, next);                                        \
     }
 
 TILE(q4_0)

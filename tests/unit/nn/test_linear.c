@@ -286,33 +286,46 @@ static void column_splits_give_the_same_bits(void)
 }
 TEST_EACH_SET(column_splits_give_the_same_bits)
 
-/* A unit of more blocks than are unpacked at a time. */
-static void long_units_give_the_same_bits(void)
+/* Shards of one unit and many tokens, against the whole and one token. */
+static void check_unit(const struct weight *w, struct dhole__pool *pool, const float *x,
+                       size_t tokens, size_t unit)
 {
-    enum { n = 40 * 32, unit = 20 * 32, rows = 17, tokens = 11 };
-    struct dhole__pool *pool = make_pool(1);
-    struct weight w = random_weight(DHOLE__Q4_1, n, rows, 3);
-    float *x = random_floats(tokens * n, 4);
-    double *whole = apply_shard(&w.tensor, pool, x, tokens, 0, n, unit);
-    double *left = apply_shard(&w.tensor, pool, x, tokens, 0, unit, unit);
-    double *right = apply_shard(&w.tensor, pool, x, tokens, unit, n - unit, unit);
+    size_t n = w->tensor.shape[0], rows = w->tensor.shape[1], count = tokens * rows;
+    double *whole = apply_shard(&w->tensor, pool, x, tokens, 0, n, unit);
+    double *sum = zeroes(count, sizeof *sum);
 
+    for (size_t col = 0; col < n; col += unit) {
+        double *part = apply_shard(&w->tensor, pool, x, tokens, col, unit, unit);
+        for (size_t i = 0; i < count; i++)
+            sum[i] += part[i];
+        free(part);
+    }
+    ASSERT(memcmp(sum, whole, count * sizeof *sum) == 0);
     for (size_t t = 0; t < tokens; t++) {
-        double *alone = apply_shard(&w.tensor, pool, x + t * n, 1, 0, n, unit);
-        for (size_t r = 0; r < rows; r++) {
-            ASSERT(whole[t * rows + r] == alone[r]);
-            ASSERT(whole[t * rows + r] == left[t * rows + r] + right[t * rows + r]);
-        }
+        double *alone = apply_shard(&w->tensor, pool, x + t * n, 1, 0, n, unit);
+        ASSERT(memcmp(alone, whole + t * rows, rows * sizeof *alone) == 0);
         free(alone);
     }
-    free(x);
+    free(sum);
     free(whole);
-    free(left);
-    free(right);
+}
+
+/* Units of more blocks than are unpacked at a time, and such that begin or end among them. */
+static void units_of_any_length_give_the_same_bits(void)
+{
+    enum { blocks = 60, rows = 17, tokens = 11 };
+    static const size_t units[] = {1, 5, 20, 30, 60};
+    struct dhole__pool *pool = make_pool(1);
+    struct weight w = random_weight(DHOLE__Q4_1, blocks * 32, rows, 3);
+    float *x = random_floats(tokens * blocks * 32, 4);
+
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        check_unit(&w, pool, x, tokens, units[i] * 32);
+    free(x);
     free_weight(&w);
     dhole__pool_free(pool);
 }
-TEST_EACH_SET(long_units_give_the_same_bits)
+TEST_EACH_SET(units_of_any_length_give_the_same_bits)
 
 static void row_splits_give_the_same_bits(void)
 {
