@@ -33,6 +33,7 @@ quietly() {
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libjansson-dev libpcre2-dev"
 packages_build="$packages_build python3 python3-venv ca-certificates"
 packages_test="g++ clang libclang-rt-14-dev lld clang-format clang-tidy shellcheck qemu-user"
+packages_bench="g++ openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev"
 
 has_package() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -58,10 +59,13 @@ install_packages() {
         apt-get install -y --no-install-recommends $missing
 }
 
-# need build|test: everything that building, or testing too, takes.
+# need build|test|bench: everything that building takes, or testing too, or bench/compare.
 need() {
     packages=$packages_build
-    [ "$1" = build ] || packages="$packages_build $packages_test"
+    case $1 in
+    test) packages="$packages_build $packages_test" ;;
+    bench) packages="$packages_build $packages_bench" ;;
+    esac
     if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
         # shellcheck disable=SC2086 # a list of words
         install_packages $packages

@@ -9,8 +9,8 @@ import textwrap
 PROMPT = "Explain in two sentences why wolves hunt in packs."
 WAYS = [
     ("one rank", ["--ranks", "1"]),
-    ("two ranks, pipeline", ["--ranks", "2", "--parallel", "pp"]),
-    ("two ranks, tensor-parallel", ["--ranks", "2", "--parallel", "tp"]),
+    ("two ranks, pipeline", ["--ranks", "2", "--parallel", "pp", "--backend", "ring"]),
+    ("two ranks, tensor-parallel", ["--ranks", "2", "--parallel", "tp", "--backend", "ring"]),
 ]
 
 

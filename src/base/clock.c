@@ -1,21 +1,28 @@
 #include "base/clock.h"
 
 #include <limits.h>
-#include <time.h>
 
-enum { ns_per_ms = 1000000 };
+#include "base/os.h"
 
-int64_t dhole__now(void)
+enum { ns_per_ms = 1000000, far_ms = 1000 };
+
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t dhole__now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+/* A deadline far away need not be exact, and every call has one. */
 dhole__deadline dhole__deadline_in(int64_t ms)
 {
-    int64_t now = dhole__now();
+    int64_t now = read_clock(ms < far_ms ? CLOCK_MONOTONIC : dhole__coarse_clock);
 
     if (ms <= 0)
         return now;

@@ -2,9 +2,11 @@
 
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -13,10 +15,21 @@ static const char *const names[] = {"error", "warn", "info", "debug"};
 static enum dhole__log_level threshold = DHOLE__LOG_WARN;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* MLX's wish for more lines. */
+static bool mlx_is_verbose(void)
+{
+    const char *value = getenv("MLX_RING_VERBOSE");
+
+    return value != NULL && *value != '\0' && strcmp(value, "0") != 0 &&
+           strcasecmp(value, "false") != 0;
+}
+
 static void read_threshold(void)
 {
     const char *value = getenv("DHOLE_LOG");
 
+    if (mlx_is_verbose())
+        threshold = DHOLE__LOG_INFO;
     for (int i = 0; value != NULL && i <= DHOLE__LOG_DEBUG; i++)
         if (strcmp(value, names[i]) == 0)
             threshold = (enum dhole__log_level)i;

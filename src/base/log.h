@@ -1,5 +1,5 @@
 /* Log lines on stderr, chosen by DHOLE_LOG=error|warn|info|debug (default
- * warn). Never pass a key, a prompt or a generated text. */
+ * warn, or info with MLX_RING_VERBOSE=1). Never pass a key, a prompt or a generated text. */
 #ifndef DHOLE_BASE_LOG_H
 #define DHOLE_BASE_LOG_H
 

@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+#include <time.h>
 
 /* Overwrites memory in a way that the compiler keeps. */
 void dhole__wipe(void *p, size_t n);
@@ -17,6 +19,14 @@ bool dhole__cpu_has_dot_product(void);
 /* Names the calling thread for debuggers; at most 15 characters are kept. */
 void dhole__thread_name(const char *name);
 
+/* Has the system kill this process when its parent ends, where the system can. */
+void dhole__die_with_parent(void);
+
+/* Kills every other process that was started with an environment in which an entry begins
+ * with this "NAME=VALUE", whatever it has done since; returns how many it found. None where the
+ * system does not tell. */
+int dhole__kill_marked(const char *entry);
+
 /* Path of the running program into buf, NUL-terminated; 0 on success. */
 int dhole__self_path(char *buf, size_t size);
 
@@ -29,8 +39,31 @@ void dhole__socket_no_sigpipe(int fd);
  * congestion control that paces (BBR) would only slow it down. */
 void dhole__socket_on_host(int fd);
 
+/* Who made the other end of a connected Unix socket; 0 on success. */
+int dhole__socket_peer(int fd, uid_t *user, pid_t *process);
+
+/* Agrees with CLOCK_MONOTONIC to some milliseconds, and is cheaper to read if there is such a one.
+ */
+extern const clockid_t dhole__coarse_clock;
+
 /* Asks for large pages under a mapping, where the system has them on request. */
 void dhole__huge_pages(void *p, size_t n);
+
+/* Memory to share with another process of this user. Make returns a descriptor, and a name for the
+ * other process to open it by; -1 and errno on failure. The size of what open returns is `size`,
+ * and nobody can make it smaller. Only for as long as the maker keeps its descriptor and has not
+ * called unname can others open it. */
+enum { dhole__shared_name_max = 40 };
+int dhole__shared_make(size_t size, char name[dhole__shared_name_max]);
+int dhole__shared_open(const char *name, size_t size);
+void dhole__shared_unname(const char *name);
+
+/* Has mmap fetch the pages at once, where it can. */
+extern const int dhole__map_populate;
+
+/* The same text, without spaces, in processes that can share memory so. */
+enum { dhole__host_text_max = 128 };
+void dhole__host_text(char text[dhole__host_text_max]);
 
 /* Tells the CPU that this is a spin loop. */
 static inline void dhole__cpu_relax(void)

@@ -1,12 +1,22 @@
 #define __STDC_WANT_LIB_EXT1__ 1
+#include <errno.h>
+#include <fcntl.h>
 #include <mach-o/dyld.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysctl.h>
+#include <sys/types.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/os.h"
+#include "base/sys.h"
 
 void dhole__wipe(void *p, size_t n)
 {
@@ -35,6 +45,16 @@ void dhole__thread_name(const char *name)
     pthread_setname_np(name);
 }
 
+void dhole__die_with_parent(void)
+{
+}
+
+int dhole__kill_marked(const char *entry)
+{
+    (void)entry;
+    return 0;
+}
+
 int dhole__self_path(char *buf, size_t size)
 {
     uint32_t n = (uint32_t)size;
@@ -56,8 +76,86 @@ void dhole__socket_on_host(int fd)
     (void)fd; /* nothing paces here */
 }
 
+int dhole__socket_peer(int fd, uid_t *user, pid_t *process)
+{
+    socklen_t length = sizeof *process;
+    gid_t group;
+
+    if (getpeereid(fd, user, &group) < 0)
+        return -1;
+    return getsockopt(fd, SOL_LOCAL, LOCAL_PEERPID, process, &length);
+}
+
+const clockid_t dhole__coarse_clock = CLOCK_MONOTONIC;
+
 void dhole__huge_pages(void *p, size_t n)
 {
     (void)p;
     (void)n;
+}
+
+const int dhole__map_populate = 0;
+
+static const char shared_prefix[] = "/dhole.";
+
+static int close_failed(int fd)
+{
+    int error = errno;
+
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+/* The size of such memory can be set once only, so nobody can make it smaller. */
+int dhole__shared_make(size_t size, char name[dhole__shared_name_max])
+{
+    unsigned long long id;
+    int fd;
+
+    if (getentropy(&id, sizeof id) != 0)
+        return -1;
+    snprintf(name, dhole__shared_name_max, "%s%016llx", shared_prefix, id);
+    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return -1;
+    if (ftruncate(fd, (off_t)size) != 0) {
+        dhole__shared_unname(name);
+        return close_failed(fd);
+    }
+    return fd;
+}
+
+int dhole__shared_open(const char *name, size_t size)
+{
+    struct stat st;
+    int fd;
+
+    errno = EINVAL;
+    if (strncmp(name, shared_prefix, sizeof shared_prefix - 1) != 0)
+        return -1;
+    fd = shm_open(name, O_RDWR);
+    if (fd < 0)
+        return -1;
+    errno = EINVAL;
+    if (dhole__sys.fstat(fd, &st) != 0 || st.st_size < (off_t)size)
+        return close_failed(fd);
+    return fd;
+}
+
+void dhole__shared_unname(const char *name)
+{
+    int error = errno;
+
+    shm_unlink(name);
+    errno = error;
+}
+
+void dhole__host_text(char text[dhole__host_text_max])
+{
+    char boot[64] = "";
+    size_t size = sizeof boot;
+
+    sysctlbyname("kern.bootsessionuuid", boot, &size, NULL, 0);
+    snprintf(text, dhole__host_text_max, "%s/%u", boot, (unsigned)getuid());
 }

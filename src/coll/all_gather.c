@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "coll/coll.h"
+#include "coll/two_level.h"
 
 /* Everyone sends its part to everyone: each part crosses one link once. */
 dhole_err dhole__all_gather(struct dhole__comm *comm, const void *in, void *out, size_t count,
@@ -13,6 +14,8 @@ dhole_err dhole__all_gather(struct dhole__comm *comm, const void *in, void *out,
     int n = 0;
 
     dhole__comm_begin(comm, &call);
+    if (dhole__two_level_pays(comm, bytes))
+        return dhole__two_level_all_gather(comm, &call, in, out);
     for (int peer = 0; peer < comm->size; peer++) {
         uint8_t *slot = bytes > 0 ? (uint8_t *)out + (size_t)peer * bytes : NULL;
         if (peer == comm->rank) {

@@ -1,21 +1,15 @@
 /* Every element is reduced once, from all ranks' values in rank order: by everyone when
- * the vector is small (one exchange), by the rank that owns its chunk when it is large
- * (reduce-scatter, then all-gather, both directly between all pairs; the bandwidth bound of
- * Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", JPDC 2009). Hence
- * the same bits on every rank, and 16-bit floats are rounded once. */
+ * the vector is small (one exchange with all, or fewer messages in more rounds), by the rank that
+ * owns its chunk when it is large (reduce-scatter, then all-gather, both directly between all
+ * pairs; the bandwidth bound of Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms", JPDC
+ * 2009). Hence the same bits on every rank, and 16-bit floats are rounded once. */
 #include <string.h>
 
 #include "coll/coll.h"
+#include "coll/two_level.h"
 
 /* Up to here one exchange of everything beats two exchanges of parts. */
 enum { small_bytes = 32 << 10 };
-
-struct reduction {
-    struct dhole__comm *comm;
-    struct dhole__call call;
-    enum dhole__op op;
-    size_t element;
-};
 
 static enum dhole__coll coll_of(enum dhole__op op)
 {
@@ -26,39 +20,50 @@ static enum dhole__coll coll_of(enum dhole__op op)
     }
 }
 
-/* Peer's place in the scratch memory, which has one for each rank but this one. */
-static uint8_t *slot(const struct dhole__comm *comm, int peer, size_t bytes)
+static dhole_err reduce_small(struct dhole__reduction *r, const void *in, void *out, size_t count)
 {
-    return comm->scratch + (size_t)(peer - (peer > comm->rank)) * bytes;
+    struct dhole__part to[dhole__rank_max];
+    int n = 0;
+
+    for (int peer = 0; peer < r->comm->size; peer++)
+        if (peer != r->comm->rank)
+            to[n++] = (struct dhole__part){peer, (void *)in, count * r->element};
+    return dhole__reduction_exchange(r, to, n, in, out, count);
 }
 
-/* out = own values and those in the scratch slots, folded in rank order. */
-static dhole_err fold(const struct reduction *r, const void *own, void *out, size_t count)
+/* Recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization of collective communication
+ * operations in MPICH", IJHPCA 2005): after round i a rank has the values of its 2^i neighbours.
+ * As many bytes, but log2(size) messages instead of size - 1: where ranks share processors, that
+ * counts and the rounds do not. */
+static dhole_err reduce_in_rounds(struct dhole__reduction *r, const void *in, void *out,
+                                  size_t count)
 {
-    const struct dhole__comm *comm = r->comm;
+    struct dhole__comm *comm = r->comm;
+    size_t bytes = count * r->element;
     const void *source[dhole__rank_max];
 
     for (int rank = 0; rank < comm->size; rank++)
-        source[rank] = rank == comm->rank ? own : slot(comm, rank, count * r->element);
+        source[rank] = comm->scratch + (size_t)rank * bytes;
+    if (bytes > 0)
+        memcpy(comm->scratch + (size_t)comm->rank * bytes, in, bytes);
+    for (int have = 1; have < comm->size; have *= 2) {
+        int peer = comm->rank ^ have;
+        int ours = comm->rank & -have, theirs = peer & -have; /* the first of the neighbours */
+        struct dhole__part to = {peer, (void *)source[ours], (size_t)have * bytes};
+        struct dhole__part from = {peer, (void *)source[theirs], (size_t)have * bytes};
+        dhole_err err = dhole__comm_exchange(comm, &r->call, &to, 1, &from, 1);
+        if (err)
+            return err;
+    }
     return dhole__reduce_many(r->op, r->call.dtype, source, comm->size, out, count);
 }
 
-static dhole_err reduce_small(struct reduction *r, const void *in, void *out, size_t count)
+static bool rounds_pay(const struct dhole__comm *comm, size_t bytes)
 {
-    struct dhole__comm *comm = r->comm;
-    struct dhole__part to[dhole__rank_max], from[dhole__rank_max];
-    size_t bytes = count * r->element;
-    int n = 0;
-    dhole_err err;
+    bool power_of_two = (comm->size & (comm->size - 1)) == 0;
 
-    for (int peer = 0; peer < comm->size; peer++) {
-        if (peer == comm->rank)
-            continue;
-        to[n] = (struct dhole__part){peer, (void *)in, bytes};
-        from[n++] = (struct dhole__part){peer, slot(comm, peer, bytes), bytes};
-    }
-    err = dhole__comm_exchange(comm, &r->call, to, n, from, n);
-    return err ? err : fold(r, in, out, count);
+    return comm->crowded && comm->size > 2 && power_of_two &&
+           bytes <= comm->scratch_size / (size_t)comm->size;
 }
 
 /* The part of `count` elements that a rank owns. */
@@ -74,45 +79,42 @@ static size_t chunk_count(const struct dhole__comm *comm, size_t count, int rank
     return chunk_begin(comm, count, rank + 1) - chunk_begin(comm, count, rank);
 }
 
-static dhole_err reduce_segment(struct reduction *r, const uint8_t *in, uint8_t *out, size_t count)
+/* The chunks of all other ranks in `vector`; returns how many. */
+static int chunks_of_peers(const struct dhole__reduction *r, const uint8_t *vector, size_t count,
+                           struct dhole__part *part)
+{
+    int n = 0;
+
+    for (int peer = 0; peer < r->comm->size; peer++)
+        if (peer != r->comm->rank)
+            part[n++] = (struct dhole__part){
+                peer, (void *)(vector + chunk_begin(r->comm, count, peer) * r->element),
+                chunk_count(r->comm, count, peer) * r->element};
+    return n;
+}
+
+static dhole_err reduce_segment(struct dhole__reduction *r, const uint8_t *in, uint8_t *out,
+                                size_t count)
 {
     struct dhole__comm *comm = r->comm;
     struct dhole__part to[dhole__rank_max], from[dhole__rank_max];
     size_t own = chunk_begin(comm, count, comm->rank) * r->element;
     size_t own_count = chunk_count(comm, count, comm->rank);
-    size_t own_bytes = own_count * r->element;
-    int n = 0;
-    dhole_err err;
+    int n = chunks_of_peers(r, in, count, to);
+    dhole_err err = dhole__reduction_exchange(r, to, n, in + own, out + own, own_count);
 
-    for (int peer = 0; peer < comm->size; peer++) {
-        if (peer == comm->rank)
-            continue;
-        to[n] =
-            (struct dhole__part){peer, (void *)(in + chunk_begin(comm, count, peer) * r->element),
-                                 chunk_count(comm, count, peer) * r->element};
-        from[n++] = (struct dhole__part){peer, slot(comm, peer, own_bytes), own_bytes};
-    }
-    err = dhole__comm_exchange(comm, &r->call, to, n, from, n);
     if (err)
         return err;
-    err = fold(r, in + own, out + own, own_count);
-    if (err)
-        return err;
-    for (int i = 0; i < n; i++) {
-        int peer = to[i].peer;
-        from[i] = (struct dhole__part){peer, out + chunk_begin(comm, count, peer) * r->element,
-                                       to[i].bytes};
-        to[i] = (struct dhole__part){peer, out + own, own_bytes};
-    }
+    n = chunks_of_peers(r, out, count, from);
+    for (int i = 0; i < n; i++)
+        to[i] = (struct dhole__part){from[i].peer, out + own, own_count * r->element};
     return dhole__comm_exchange(comm, &r->call, to, n, from, n);
 }
 
 /* In segments, so that the scratch memory is bounded and stays in the cache. */
-static dhole_err reduce_large(struct reduction *r, const void *in, void *out, size_t count)
+static dhole_err reduce_large(struct dhole__reduction *r, const void *in, void *out, size_t count)
 {
-    size_t peers = (size_t)r->comm->size - 1;
-    size_t chunk = r->comm->scratch_size / peers / r->element;
-    size_t segment = chunk * (peers + 1);
+    size_t segment = dhole__reduction_room(r) * (size_t)r->comm->size;
 
     for (size_t done = 0; done < count; done += segment) {
         size_t n = count - done < segment ? count - done : segment;
@@ -127,21 +129,24 @@ static dhole_err reduce_large(struct reduction *r, const void *in, void *out, si
 dhole_err dhole__all_reduce(struct dhole__comm *comm, enum dhole__op op, const void *in, void *out,
                             size_t count, dhole_dtype dtype, dhole__deadline deadline)
 {
-    struct reduction r = {
+    struct dhole__reduction r = {
         .comm = comm,
         .call = {.coll = coll_of(op), .dtype = dtype, .count = count, .deadline = deadline},
         .op = op,
         .element = dhole_dtype_size(dtype),
     };
-    size_t others = (size_t)comm->size - 1;
 
     dhole__comm_begin(comm, &r.call);
-    if (others == 0) {
+    if (comm->size == 1) {
         if (count > 0)
             memmove(out, in, count * r.element);
         return DHOLE_OK;
     }
-    if (count * r.element <= small_bytes && count * r.element * others <= comm->scratch_size)
+    if (dhole__two_level_pays(comm, count * r.element))
+        return dhole__two_level_all_reduce(&r, in, out);
+    if (count * r.element <= small_bytes && rounds_pay(comm, count * r.element))
+        return reduce_in_rounds(&r, in, out, count);
+    if (count * r.element <= small_bytes && count <= dhole__reduction_room(&r))
         return reduce_small(&r, in, out, count);
     return reduce_large(&r, in, out, count);
 }

@@ -24,4 +24,23 @@ DHOLE__MUST_CHECK dhole_err dhole__send(struct dhole__comm *comm, const void *da
 DHOLE__MUST_CHECK dhole_err dhole__recv(struct dhole__comm *comm, void *data, size_t count,
                                         dhole_dtype dtype, int from, dhole__deadline deadline);
 
+/* The same two without waiting: the message is stepped by the caller. */
+void dhole__send_start(struct dhole__message *message, struct dhole__comm *comm, const void *data,
+                       size_t count, dhole_dtype dtype, int to, dhole__deadline deadline);
+
+void dhole__recv_start(struct dhole__message *message, struct dhole__comm *comm, void *data,
+                       size_t count, dhole_dtype dtype, int from, dhole__deadline deadline);
+
+DHOLE__MUST_CHECK dhole_err dhole__sendrecv(struct dhole__comm *comm, const void *in,
+                                            size_t in_count, int to, void *out, size_t out_count,
+                                            int from, dhole_dtype dtype, dhole__deadline deadline);
+
+DHOLE__MUST_CHECK dhole_err dhole__sum_scatter(struct dhole__comm *comm, const void *in, void *out,
+                                               size_t count, dhole_dtype dtype,
+                                               dhole__deadline deadline);
+
+DHOLE__MUST_CHECK dhole_err dhole__all_to_all(struct dhole__comm *comm, const void *in, void *out,
+                                              size_t count, dhole_dtype dtype,
+                                              dhole__deadline deadline);
+
 #endif

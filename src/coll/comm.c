@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/sys.h"
 #include "transport/io.h"
 
-enum { header_size = 32, header_magic = 0xd401, scratch_size = 1 << 20 };
+enum { header_size = dhole__header_size, header_magic = 0xd401, scratch_size = 1 << 20 };
 
 /* An exchange's messages; the header is the same for all that go out. */
 struct exchange {
@@ -30,6 +31,7 @@ dhole_err dhole__comm_init(struct dhole__comm *comm)
 
 void dhole__comm_free(struct dhole__comm *comm)
 {
+    dhole__self_free(&comm->self);
     free(comm->scratch);
     comm->scratch = NULL;
 }
@@ -40,32 +42,14 @@ void dhole__comm_begin(struct dhole__comm *comm, struct dhole__call *call)
     call->step = 0;
 }
 
-static void put(uint8_t *dst, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        dst[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get(const uint8_t *src, int bytes)
-{
-    uint64_t value = 0;
-
-    for (int i = 0; i < bytes; i++)
-        value |= (uint64_t)src[i] << (8 * i);
-    return value;
-}
-
 /* Little-endian: magic 2, operation 1, type 1, root 2, step 2, zero 8, number 8, count 8. */
 static void encode(const struct dhole__call *call, uint8_t header[static header_size])
 {
-    memset(header, 0, header_size);
-    put(header, header_magic, 2);
-    put(header + 2, call->coll, 1);
-    put(header + 3, call->dtype, 1);
-    put(header + 4, (uint64_t)call->root, 2);
-    put(header + 6, call->step, 2);
-    put(header + 16, call->number, 8);
-    put(header + 24, call->count, 8);
+    dhole__put64(header, header_magic | (uint64_t)call->coll << 16 | (uint64_t)call->dtype << 24 |
+                             (uint64_t)(uint16_t)call->root << 32 | (uint64_t)call->step << 48);
+    dhole__put64(header + 8, 0);
+    dhole__put64(header + 16, call->number);
+    dhole__put64(header + 24, call->count);
 }
 
 static const char *coll_name(uint64_t coll)
@@ -81,27 +65,33 @@ static const char *coll_name(uint64_t coll)
 
 static void describe(const uint8_t *header, char *text, size_t size)
 {
-    snprintf(text, size, "%s of %llu %s, root %u (number %llu, step %u)",
-             coll_name(get(header + 2, 1)), (unsigned long long)get(header + 24, 8),
-             dhole_dtype_name((dhole_dtype)get(header + 3, 1)), (unsigned)get(header + 4, 2),
-             (unsigned long long)get(header + 16, 8), (unsigned)get(header + 6, 2));
+    snprintf(text, size, "%s of %llu %s, root %u (number %llu, step %u)", coll_name(header[2]),
+             (unsigned long long)dhole__get64(header + 24),
+             dhole_dtype_name((dhole_dtype)header[3]), dhole__get16(header + 4),
+             (unsigned long long)dhole__get64(header + 16), dhole__get16(header + 6));
+}
+
+static dhole_err compare(const struct dhole__comm *comm, int peer, const uint8_t *ours,
+                         const uint8_t *theirs)
+{
+    char ours_text[128], theirs_text[128];
+
+    if (memcmp(theirs, ours, header_size) == 0)
+        return DHOLE_OK;
+    if (dhole__get16(theirs) != header_magic)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "what came from rank %d is not a message", peer);
+    describe(ours, ours_text, sizeof ours_text);
+    describe(theirs, theirs_text, sizeof theirs_text);
+    return dhole__fail(DHOLE_ERR_MISMATCH, "rank %d calls %s; rank %d calls %s", comm->rank,
+                       ours_text, peer, theirs_text);
 }
 
 static dhole_err check_header(struct dhole__io *io, void *arg)
 {
     const struct exchange *x = arg;
     int peer = x->peer[io - x->io];
-    const uint8_t *theirs = x->theirs[peer];
-    char ours_text[128], theirs_text[128];
 
-    if (memcmp(theirs, x->header, header_size) == 0)
-        return DHOLE_OK;
-    if (get(theirs, 2) != header_magic)
-        return dhole__fail(DHOLE_ERR_PROTOCOL, "what came from rank %d is not a message", peer);
-    describe(x->header, ours_text, sizeof ours_text);
-    describe(theirs, theirs_text, sizeof theirs_text);
-    return dhole__fail(DHOLE_ERR_MISMATCH, "rank %d calls %s; rank %d calls %s", x->comm->rank,
-                       ours_text, peer, theirs_text);
+    return compare(x->comm, peer, x->header, x->theirs[peer]);
 }
 
 static void add(struct exchange *x, int peer, struct dhole__io io)
@@ -110,22 +100,26 @@ static void add(struct exchange *x, int peer, struct dhole__io io)
     x->io[x->count++] = io;
 }
 
-/* Finds out which peer the failure is about, and says so in front of the message. */
+/* Says in front of the message which peer the failure of this transfer is about. */
+static dhole_err blame_peer(struct dhole__comm *comm, const struct dhole__call *call,
+                            const struct dhole__io *io, int peer, dhole_err err)
+{
+    const char *name = coll_name(call->coll);
+
+    comm->culprit = peer;
+    if (err == DHOLE_ERR_TIMEOUT)
+        return dhole__fail(err, "%s: rank %d did not %s in time", name, peer,
+                           io->kind == DHOLE__RECV ? "send its part" : "take our part");
+    return dhole__fail_in(err, "%s with rank %d", name, peer);
+}
+
+/* Finds out which peer the failure is about. */
 static dhole_err blame(struct dhole__comm *comm, const struct exchange *x, dhole_err err)
 {
-    const char *name = coll_name(x->call->coll);
-
-    for (int i = 0; i < x->count; i++) {
-        bool at_fault = err == DHOLE_ERR_TIMEOUT ? dhole__io_left(&x->io[i]) > 0 : x->io[i].err;
-        if (!at_fault)
-            continue;
-        comm->culprit = x->peer[i];
-        if (err == DHOLE_ERR_TIMEOUT)
-            return dhole__fail(err, "%s: rank %d did not %s in time", name, comm->culprit,
-                               x->io[i].kind == DHOLE__RECV ? "send its part" : "take our part");
-        return dhole__fail_in(err, "%s with rank %d", name, comm->culprit);
-    }
-    return dhole__fail_in(err, "%s", name);
+    for (int i = 0; i < x->count; i++)
+        if (err == DHOLE_ERR_TIMEOUT ? dhole__io_left(&x->io[i]) > 0 : x->io[i].err)
+            return blame_peer(comm, x->call, &x->io[i], x->peer[i], err);
+    return dhole__fail_in(err, "%s", coll_name(x->call->coll));
 }
 
 dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *call,
@@ -152,6 +146,70 @@ dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *cal
         add(&x, peer, io);
     }
     call->step++;
-    err = dhole__io_run_idle(x.io, x.count, call->deadline, &comm->idle);
+    err = dhole__io_run_idle(x.io, x.count, call->deadline, &comm->idle, comm->crowded);
     return err ? blame(comm, &x, err) : DHOLE_OK;
+}
+
+static dhole_err check_message(struct dhole__io *io, void *arg)
+{
+    const struct dhole__message *m = arg;
+
+    (void)io;
+    return compare(m->comm, m->peer, m->ours, m->theirs);
+}
+
+void dhole__message_start(struct dhole__message *m, struct dhole__comm *comm,
+                          const struct dhole__call *call, enum dhole__io_kind kind,
+                          const struct dhole__part *part)
+{
+    struct dhole__conn *lane = comm->lane[part->peer];
+
+    m->comm = comm;
+    m->call = *call;
+    m->peer = part->peer;
+    encode(call, m->ours);
+    if (kind == DHOLE__SEND) {
+        m->io = dhole__io_send(lane, m->ours, header_size, part->data, part->bytes);
+    } else {
+        m->io = dhole__io_recv(lane, m->theirs, header_size, part->data, part->bytes);
+        m->io.on_head = check_message;
+        m->io.arg = m;
+    }
+}
+
+/* A message of this rank to itself: one that receives waits for the one that sends. */
+static dhole_err step_self(struct dhole__message *m, bool *moved)
+{
+    struct dhole__self *self = &m->comm->self;
+    void *data = m->io.iov[1].iov_base;
+
+    *moved = m->io.kind == DHOLE__SEND || self->first != NULL;
+    if (!*moved)
+        return DHOLE_OK;
+    m->io.iov[0].iov_len = m->io.iov[1].iov_len = 0;
+    return m->io.kind == DHOLE__SEND ? dhole__self_put(self, data, m->call.count, m->call.dtype)
+                                     : dhole__self_take(self, data, m->call.count, m->call.dtype);
+}
+
+dhole_err dhole__message_step(struct dhole__message *m, bool *moved)
+{
+    dhole_err err =
+        m->peer == m->comm->rank ? step_self(m, moved) : dhole__io_step(&m->io, 1, moved);
+
+    if (!err && dhole__io_left(&m->io) > 0 && dhole__now() >= m->call.deadline)
+        err = DHOLE_ERR_TIMEOUT;
+    return err ? blame_peer(m->comm, &m->call, &m->io, m->peer, err) : DHOLE_OK;
+}
+
+dhole_err dhole__message_run_both(struct dhole__message *sent, struct dhole__message *received)
+{
+    struct dhole__message *m[] = {sent, received};
+    struct dhole__io io[] = {sent->io, received->io};
+    struct dhole__comm *comm = sent->comm;
+    dhole_err err = dhole__io_run_idle(io, 2, sent->call.deadline, &comm->idle, comm->crowded);
+
+    for (int i = 0; i < 2 && err; i++)
+        if (err == DHOLE_ERR_TIMEOUT ? dhole__io_left(&io[i]) > 0 : io[i].err)
+            return blame_peer(comm, &m[i]->call, &io[i], m[i]->peer, err);
+    return err;
 }

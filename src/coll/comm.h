@@ -8,19 +8,23 @@
 #define DHOLE_COLL_COMM_H
 
 #include "base/clock.h"
+#include "coll/self.h"
+#include "coll/topology.h"
 #include "dhole/dtype.h"
 #include "reduce/reduce.h"
 #include "transport/io.h"
 
 /* X(code, value on the wire, name) */
-#define DHOLE__COLL_MAP(X)         \
-    X(BARRIER, 1, "barrier")       \
-    X(ALL_SUM, 2, "all_sum")       \
-    X(ALL_MAX, 3, "all_max")       \
-    X(ALL_MIN, 4, "all_min")       \
-    X(ALL_GATHER, 5, "all_gather") \
-    X(BROADCAST, 6, "broadcast")   \
-    X(POINT, 7, "send/recv")
+#define DHOLE__COLL_MAP(X)           \
+    X(BARRIER, 1, "barrier")         \
+    X(ALL_SUM, 2, "all_sum")         \
+    X(ALL_MAX, 3, "all_max")         \
+    X(ALL_MIN, 4, "all_min")         \
+    X(ALL_GATHER, 5, "all_gather")   \
+    X(BROADCAST, 6, "broadcast")     \
+    X(POINT, 7, "send/recv")         \
+    X(SUM_SCATTER, 8, "sum_scatter") \
+    X(ALL_TO_ALL, 9, "all_to_all")
 
 enum dhole__coll {
 #define DHOLE__COLL_ENUM(code, value, name) DHOLE__COLL_##code = (value),
@@ -28,7 +32,7 @@ enum dhole__coll {
 #undef DHOLE__COLL_ENUM
 };
 
-enum { dhole__rank_max = 64 };
+enum { dhole__header_size = 32 };
 
 struct dhole__comm {
     int rank, size;
@@ -36,10 +40,14 @@ struct dhole__comm {
     uint64_t calls;                            /* collective calls begun */
     uint64_t sent[dhole__rank_max];            /* point-to-point messages to and from each */
     uint64_t received[dhole__rank_max];
+    struct dhole__self self; /* messages to this rank itself */
+    struct dhole__topology topology;
     uint8_t *scratch;
     size_t scratch_size;
     struct dhole__idle idle; /* while a call waits */
+    bool crowded;            /* more ranks than processors on some host; all ranks say the same */
     int culprit;             /* the peer that the last failure is about, -1 when it is none */
+    int hearsay; /* of one that came too late: steps to the rank that it may have waited for */
 };
 
 /* One call of one collective, as all ranks should describe it. */
@@ -73,5 +81,26 @@ void dhole__comm_begin(struct dhole__comm *comm, struct dhole__call *call);
 DHOLE__MUST_CHECK dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *call,
                                                  const struct dhole__part *out, int out_count,
                                                  const struct dhole__part *in, int in_count);
+
+/* One message on its way, for whoever steps several at a time of their own. It must stay where it
+ * is; on one lane and direction one is stepped to its end before the next is started. */
+struct dhole__message {
+    struct dhole__comm *comm;
+    struct dhole__call call;
+    int peer;
+    uint8_t ours[dhole__header_size], theirs[dhole__header_size];
+    struct dhole__io io;
+};
+
+void dhole__message_start(struct dhole__message *message, struct dhole__comm *comm,
+                          const struct dhole__call *call, enum dhole__io_kind kind,
+                          const struct dhole__part *part);
+
+/* Moves what can be moved without waiting; dhole__io_left(&message->io) says what is left. */
+DHOLE__MUST_CHECK dhole_err dhole__message_step(struct dhole__message *message, bool *moved);
+
+/* Runs one that is sent and one that is received, side by side, until both are through. */
+DHOLE__MUST_CHECK dhole_err dhole__message_run_both(struct dhole__message *sent,
+                                                    struct dhole__message *received);
 
 #endif

@@ -4,142 +4,216 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
-#include "base/sys.h"
 #include "coll/comm.h"
+#include "group/launcher.h"
 
-/* The variables of one naming scheme. */
-struct scheme {
-    const char *rank, *hostfile;
+/* A kind of group that an environment can name. The kinds are tried in order, and the
+ * first that is claimed stands, whole or not. */
+struct kind {
+    const char *backend; /* NULL: our own transports */
+    const char *claims[6];
+    const char *needs[4][2]; /* each, or what it falls back to */
+    dhole_err (*read)(struct dhole__env *env);
 };
 
-static const struct scheme schemes[] = {
-    {"DHOLE_RANK", "DHOLE_HOSTFILE"},
-    {"MLX_RANK", "MLX_HOSTFILE"},
-};
-
-/* Variables that name a cluster of a backend that this build does not have. */
-static const char *const foreign[] = {
-    "JACCL_RANK",      "JACCL_IBV_DEVICES",     "JACCL_COORDINATOR",
-    "MLX_IBV_DEVICES", "MLX_JACCL_COORDINATOR", "MLX_WORLD_SIZE",
-    "NCCL_HOST_IP",
-};
-
-static const char *value_of(const char *name)
+const char *dhole__env_value(const char *name)
 {
     const char *value = getenv(name);
 
     return value != NULL && *value != '\0' ? value : NULL;
 }
 
-static dhole_err read_rank(const char *name, int *out)
+dhole_err dhole__env_number(const char *name, long min, long max, long *out)
 {
-    const char *text = value_of(name);
+    const char *text = dhole__env_value(name);
     char *rest;
-    long rank;
+    long number;
 
     errno = 0;
-    rank = strtol(text, &rest, 10);
-    if (errno || *rest != '\0' || rank < 0 || rank >= dhole__rank_max)
-        return dhole__fail(DHOLE_ERR_CONFIG, "%s is \"%s\": expected a rank from 0 to %d", name,
-                           text, dhole__rank_max - 1);
-    *out = (int)rank;
+    number = strtol(text, &rest, 10);
+    if (errno || *rest != '\0' || number < min || number > max)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s is \"%s\": expected a number from %ld to %ld",
+                           name, text, min, max);
+    *out = number;
     return DHOLE_OK;
 }
 
-/* The address of one rank: a string, or the first of a list of strings. */
-static const char *address_of(const json_t *entry)
+dhole_err dhole__env_rank(const char *rank, const char *size, struct dhole__env *env)
 {
-    return json_string_value(json_is_array(entry) ? json_array_get(entry, 0) : entry);
-}
+    long r = 0, n;
+    dhole_err err = dhole__env_number(size, 1, dhole__rank_max, &n);
 
-static dhole_err copy_hosts(const json_t *root, const char *path, struct dhole__env_ring *ring)
-{
-    size_t n = json_array_size(root);
-
-    if (!json_is_array(root) || n == 0 || n > dhole__rank_max)
-        return dhole__fail(DHOLE_ERR_CONFIG,
-                           "%s: expected a list with an entry for each of 1 to %d ranks", path,
-                           dhole__rank_max);
-    ring->hosts = dhole__sys.calloc(n, sizeof *ring->hosts);
-    if (ring->hosts == NULL)
-        return dhole__fail_nomem(n * sizeof *ring->hosts, "a list of hosts");
-    ring->size = (int)n;
-    for (size_t i = 0; i < n; i++) {
-        const char *address = address_of(json_array_get(root, i));
-        char *copy;
-        if (address == NULL)
-            return dhole__fail(DHOLE_ERR_CONFIG,
-                               "%s: entry %zu: expected \"host:port\" or a list of them", path, i);
-        copy = dhole__sys.malloc(strlen(address) + 1);
-        if (copy == NULL)
-            return dhole__fail_nomem(strlen(address) + 1, "an address");
-        ring->hosts[i] = strcpy(copy, address);
-    }
-    return DHOLE_OK;
-}
-
-static dhole_err read_hostfile(const char *path, struct dhole__env_ring *ring)
-{
-    json_t *root;
-    dhole_err err = dhole__json_load(path, &root);
-
+    if (!err)
+        err = dhole__env_number(rank, 0, dhole__rank_max - 1, &r);
     if (err)
         return err;
-    err = copy_hosts(root, path, ring);
-    json_decref(root);
+    if (r >= n)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s is %ld, but %s is %ld", rank, r, size, n);
+    env->rank = (int)r;
+    env->size = (int)n;
+    return DHOLE_OK;
+}
+
+static dhole_err read_hostfile(const char *rank_variable, const char *file_variable,
+                               struct dhole__env *env)
+{
+    long rank = 0;
+    dhole_err err = DHOLE_OK;
+
+    if (dhole__env_value("DHOLE_COORDINATOR") != NULL)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s and DHOLE_COORDINATOR are both set: unset one",
+                           file_variable);
+    err = dhole__env_number(rank_variable, 0, dhole__rank_max - 1, &rank);
+    if (err)
+        return err;
+    err = dhole__hostfile_read(dhole__env_value(file_variable), &env->hosts);
+    if (err)
+        return dhole__fail_in(err, "%s", file_variable);
+    if (rank >= env->hosts.size)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s is %ld, but %s lists %d ranks", rank_variable,
+                           rank, dhole__env_value(file_variable), env->hosts.size);
+    env->rank = (int)rank;
+    env->size = env->hosts.size;
+    return DHOLE_OK;
+}
+
+static dhole_err read_coordinator(struct dhole__env *env)
+{
+    const char *coordinator = dhole__env_value("DHOLE_COORDINATOR");
+
+    if (dhole__env_value("DHOLE_SIZE") == NULL)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "DHOLE_COORDINATOR is set but DHOLE_SIZE is not: set it to the number "
+                           "of ranks");
+    if (strlen(coordinator) >= sizeof env->coordinator)
+        return dhole__fail(DHOLE_ERR_CONFIG, "DHOLE_COORDINATOR is too long: \"%.60s...\"",
+                           coordinator);
+    strcpy(env->coordinator, coordinator);
+    return dhole__env_rank("DHOLE_RANK", "DHOLE_SIZE", env);
+}
+
+static dhole_err read_dhole(struct dhole__env *env)
+{
+    long size;
+    dhole_err err;
+
+    if (dhole__env_value("DHOLE_HOSTFILE") == NULL)
+        return read_coordinator(env);
+    err = read_hostfile("DHOLE_RANK", "DHOLE_HOSTFILE", env);
+    if (err || dhole__env_value("DHOLE_SIZE") == NULL)
+        return err;
+    err = dhole__env_number("DHOLE_SIZE", 1, dhole__rank_max, &size);
+    if (!err && size != env->size)
+        err = dhole__fail(DHOLE_ERR_CONFIG, "DHOLE_SIZE is %ld, but %s lists %d ranks", size,
+                          dhole__env_value("DHOLE_HOSTFILE"), env->size);
     return err;
 }
 
-static dhole_err read_scheme(const struct scheme *scheme, struct dhole__env_ring *ring)
+static dhole_err read_mlx_ring(struct dhole__env *env)
 {
-    dhole_err err;
-
-    if (value_of(scheme->rank) == NULL)
-        return dhole__fail(DHOLE_ERR_CONFIG,
-                           "%s is set but %s is not: set it to this process's rank",
-                           scheme->hostfile, scheme->rank);
-    if (value_of(scheme->hostfile) == NULL)
-        return dhole__fail(
-            DHOLE_ERR_CONFIG,
-            "%s is set but %s is not: set it to a file that lists the ranks' addresses",
-            scheme->rank, scheme->hostfile);
-    err = read_rank(scheme->rank, &ring->rank);
-    if (err == DHOLE_OK)
-        err = read_hostfile(value_of(scheme->hostfile), ring);
-    if (err)
-        return dhole__fail_in(err, "%s", scheme->hostfile);
-    if (ring->rank >= ring->size)
-        return dhole__fail(DHOLE_ERR_CONFIG, "%s is %d, but %s lists %d ranks", scheme->rank,
-                           ring->rank, value_of(scheme->hostfile), ring->size);
-    return DHOLE_OK;
+    return read_hostfile("MLX_RANK", "MLX_HOSTFILE", env);
 }
 
-dhole_err dhole__env_ring_read(struct dhole__env_ring *out)
+/* The launchers come innermost first: torchrun may run under the others, mpirun and mpiexec under
+ * Slurm. MLX_RANK is common to MLX's backends, and on its own it names none of them. */
+static const struct kind kinds[] = {
+    {NULL,
+     {"DHOLE_RANK", "DHOLE_HOSTFILE", "DHOLE_SIZE"},
+     {{"DHOLE_RANK"}, {"DHOLE_HOSTFILE", "DHOLE_COORDINATOR"}},
+     read_dhole},
+    {NULL, {"MLX_HOSTFILE"}, {{"MLX_RANK"}}, read_mlx_ring},
+    {"jaccl",
+     {"JACCL_IBV_DEVICES", "JACCL_COORDINATOR", "JACCL_RANK", "MLX_IBV_DEVICES",
+      "MLX_JACCL_COORDINATOR"},
+     {{"JACCL_RANK", "MLX_RANK"},
+      {"JACCL_IBV_DEVICES", "MLX_IBV_DEVICES"},
+      {"JACCL_COORDINATOR", "MLX_JACCL_COORDINATOR"}},
+     NULL},
+    {"nccl",
+     {"NCCL_HOST_IP", "NCCL_PORT", "MLX_WORLD_SIZE"},
+     {{"MLX_RANK"}, {"MLX_WORLD_SIZE"}, {"NCCL_HOST_IP"}, {"NCCL_PORT"}},
+     NULL},
+    {NULL, {"MLX_RANK"}, {{"MLX_HOSTFILE"}}, read_mlx_ring},
+    {NULL,
+     {"TORCHELASTIC_RUN_ID"},
+     {{"RANK"}, {"WORLD_SIZE"}, {"MASTER_ADDR"}, {"MASTER_PORT"}},
+     dhole__launcher_torchrun},
+    {NULL,
+     {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+     {{"OMPI_COMM_WORLD_RANK"}, {"OMPI_COMM_WORLD_SIZE"}},
+     dhole__launcher_openmpi},
+    {NULL, {"MPI_LOCALNRANKS"}, {{"PMI_RANK"}, {"PMI_SIZE"}}, dhole__launcher_hydra},
+    {NULL,
+     {"SLURM_STEP_ID"},
+     {{"SLURM_PROCID"}, {"SLURM_STEP_NUM_TASKS"}, {"SLURM_JOB_ID"}, {"SLURM_STEP_NODELIST"}},
+     dhole__launcher_slurm},
+    {NULL, {"PMI_RANK", "PMI_SIZE"}, {{"PMI_RANK"}, {"PMI_SIZE"}}, dhole__launcher_pmi},
+    {NULL, {"DHOLE_COORDINATOR"}, {{"DHOLE_RANK"}}, read_dhole},
+};
+
+static const char *claim_of(const struct kind *kind)
 {
-    *out = (struct dhole__env_ring){0};
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
-        dhole_err err;
-        if (value_of(schemes[i].rank) == NULL && value_of(schemes[i].hostfile) == NULL)
+    for (size_t i = 0; i < sizeof kind->claims / sizeof kind->claims[0]; i++)
+        if (kind->claims[i] != NULL && dhole__env_value(kind->claims[i]) != NULL)
+            return kind->claims[i];
+    return NULL;
+}
+
+static dhole_err check_needs(const struct kind *kind, const char *claim)
+{
+    for (size_t i = 0; i < sizeof kind->needs / sizeof kind->needs[0]; i++) {
+        const char *first = kind->needs[i][0], *fallback = kind->needs[i][1];
+        if (first == NULL || dhole__env_value(first) != NULL)
             continue;
-        err = read_scheme(&schemes[i], out);
-        if (err)
-            dhole__env_ring_free(out);
-        return err;
-    }
-    for (size_t i = 0; i < sizeof foreign / sizeof foreign[0]; i++)
-        if (value_of(foreign[i]) != NULL)
+        if (fallback == NULL)
             return dhole__fail(DHOLE_ERR_CONFIG,
-                               "%s names a cluster of a backend that this build does not have: "
-                               "unset it, or set DHOLE_RANK and DHOLE_HOSTFILE for TCP",
-                               foreign[i]);
+                               "%s is set but %s is not: set it, or unset %s to run alone", claim,
+                               first, claim);
+        if (dhole__env_value(fallback) == NULL)
+            return dhole__fail(DHOLE_ERR_CONFIG,
+                               "%s is set but neither %s nor %s is: set one, or unset %s to run "
+                               "alone",
+                               claim, first, fallback, claim);
+    }
     return DHOLE_OK;
 }
 
-void dhole__env_ring_free(struct dhole__env_ring *ring)
+static dhole_err read_kind(const struct kind *kind, const char *claim, struct dhole__env *env)
 {
-    for (int i = 0; ring->hosts != NULL && i < ring->size; i++)
-        free((char *)ring->hosts[i]);
-    free(ring->hosts);
-    *ring = (struct dhole__env_ring){0};
+    dhole_err err = check_needs(kind, claim);
+
+    if (err)
+        return err;
+    if (kind->read == NULL)
+        return dhole__fail(DHOLE_ERR_UNSUPPORTED,
+                           "%s names a %s cluster, and this build has no %s backend: set "
+                           "DHOLE_RANK and DHOLE_HOSTFILE for TCP, or unset %s to run alone",
+                           claim, kind->backend, kind->backend, claim);
+    env->named_by = claim;
+    return kind->read(env);
+}
+
+dhole_err dhole__env_read(bool any, struct dhole__env *out)
+{
+    struct dhole__env env = {.size = 1};
+    dhole_err err = DHOLE_OK;
+
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const char *claim = claim_of(&kinds[i]);
+        if (claim == NULL || (kinds[i].backend != NULL && !any))
+            continue;
+        err = read_kind(&kinds[i], claim, &env);
+        break;
+    }
+    if (err)
+        dhole__env_free(&env);
+    else
+        *out = env;
+    return err;
+}
+
+void dhole__env_free(struct dhole__env *env)
+{
+    dhole__hostfile_free(&env->hosts);
+    *env = (struct dhole__env){0};
 }

@@ -1,4 +1,4 @@
-/* The public group: completes the options, checks arguments, keeps the sticky error. */
+/* The public group: completes and checks the options, makes and frees groups. */
 #include "dhole/group.h"
 
 #include <limits.h>
@@ -10,6 +10,9 @@
 #include "group/backend.h"
 #include "group/env.h"
 #include "group/hello.h"
+#include "group/rendezvous.h"
+#include "group/request.h"
+#include "group/settings.h"
 #include "transport/tcp/tcp.h"
 
 enum {
@@ -23,9 +26,8 @@ static const struct {
     const char *name;
     const struct dhole__backend *backend;
 } backends[] = {
-    {"ring", &dhole__backend_tcp},
-    {"tcp", &dhole__backend_tcp},
-    {"mem", &dhole__backend_mem},
+    {"ring", &dhole__backend_tcp}, {"tcp", &dhole__backend_tcp}, {"shm", &dhole__backend_shm},
+    {"any", &dhole__backend_any},  {"mem", &dhole__backend_mem},
 };
 
 static const struct dhole__backend *find_backend(const char *name)
@@ -38,32 +40,69 @@ static const struct dhole__backend *find_backend(const char *name)
 
 int dhole_is_available(const char *backend)
 {
-    return backend == NULL || strcmp(backend, "any") == 0 || find_backend(backend) != NULL;
+    return backend == NULL || find_backend(backend) != NULL;
 }
 
-/* Sealed, or allowed in the clear by name, or not leaving this host. */
-static dhole_err check_clear_text(const dhole_options *options)
+/* Sealed, or allowed in the clear by name. */
+static bool may_cross(const dhole_options *options)
 {
     const char *seal = getenv("DHOLE_SEAL");
 
-    if (options->identity != NULL || options->allow_plain || options->hosts == NULL ||
-        (seal != NULL && strcmp(seal, "off") == 0))
+    return options->identity != NULL || options->allow_plain ||
+           (seal != NULL && strcmp(seal, "off") == 0);
+}
+
+/* Or not leaving this host. */
+static dhole_err check_clear_text(const struct dhole__address *address, const char *who,
+                                  const char *where)
+{
+    if (address->family == AF_UNIX || dhole__tcp_is_loopback(address))
         return DHOLE_OK;
+    return dhole__fail(DHOLE_ERR_CONFIG,
+                       "%s at %s is on a network, and this group is not sealed: give it an "
+                       "identity and pins, or allow clear text with DHOLE_SEAL=off",
+                       who, where);
+}
+
+static dhole_err check_rank_host(const char *host, int rank)
+{
+    char who[32];
+    struct dhole__address address;
+    dhole_err err = DHOLE_OK;
+
+    snprintf(who, sizeof who, "rank %d", rank);
+    for (int rail = 0; rail < dhole__tcp_rails(host) && !err; rail++) {
+        err = dhole__tcp_resolve_rail(host, rail, &address);
+        if (!err)
+            err = check_clear_text(&address, who, host);
+    }
+    return err;
+}
+
+static dhole_err check_hosts(const dhole_options *options, const struct dhole__backend *backend)
+{
+    if (backend == &dhole__backend_mem || options->size == 1)
+        return DHOLE_OK;
+    if (options->hosts == NULL)
+        return dhole__fail(DHOLE_ERR_INVALID, "the %s backend needs the ranks' hosts",
+                           backend->name);
     for (int rank = 0; rank < options->size; rank++) {
-        struct dhole__address address;
-        dhole_err err = dhole__tcp_resolve(options->hosts[rank], &address);
+        int rails = dhole__tcp_rails(options->hosts[rank]);
+        dhole_err err;
+        if (rails != dhole__tcp_rails(options->hosts[0]))
+            return dhole__fail(DHOLE_ERR_INVALID,
+                               "rank %d has %d addresses (%s) and rank 0 has %d (%s): expected the "
+                               "same number for every rank",
+                               rank, rails, options->hosts[rank],
+                               dhole__tcp_rails(options->hosts[0]), options->hosts[0]);
+        err = may_cross(options) ? DHOLE_OK : check_rank_host(options->hosts[rank], rank);
         if (err)
             return err;
-        if (!dhole__tcp_is_loopback(&address))
-            return dhole__fail(DHOLE_ERR_CONFIG,
-                               "rank %d at %s is on a network, and this group is not sealed: give "
-                               "it an identity and pins, or allow clear text with DHOLE_SEAL=off",
-                               rank, options->hosts[rank]);
     }
     return DHOLE_OK;
 }
 
-static dhole_err check_options(const dhole_options *options, const struct dhole__backend *backend)
+static dhole_err check_options(const dhole_options *options)
 {
     if (options->size < 1 || options->size > dhole__rank_max)
         return dhole__fail(DHOLE_ERR_INVALID, "size is %d: expected 1 to %d", options->size,
@@ -83,11 +122,9 @@ static dhole_err check_options(const dhole_options *options, const struct dhole_
                            "timeouts must be positive, and silence_ms at least %d", min_silence_ms);
     if ((options->identity == NULL) != (options->pins == NULL))
         return dhole__fail(DHOLE_ERR_INVALID, "a sealed group needs both identity and pins");
-    if (backend == &dhole__backend_tcp && options->size > 1) {
-        if (options->hosts == NULL)
-            return dhole__fail(DHOLE_ERR_INVALID, "the tcp backend needs the ranks' hosts");
-        return check_clear_text(options);
-    }
+    if (options->host != NULL && strlen(options->host) > dhole__host_text_max)
+        return dhole__fail(DHOLE_ERR_INVALID, "host may have %d bytes, it has %zu",
+                           dhole__host_text_max, strlen(options->host));
     return DHOLE_OK;
 }
 
@@ -106,55 +143,112 @@ static void complete(dhole_options *options)
 }
 
 /* Nothing is silent: a group of one comes only when nothing names a cluster. */
-static dhole_err complete_from_env(dhole_options *options, struct dhole__env_ring *ring, bool any)
+static dhole_err complete_from_env(dhole_options *options, struct dhole__env *env, bool any)
 {
-    dhole_err err = dhole__env_ring_read(ring);
+    dhole_err err = dhole__env_read(any, env);
 
     if (err)
         return err;
-    if (ring->hosts == NULL && !any)
+    if (env->named_by == NULL && !any)
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "backend %s needs rank, size and hosts: set DHOLE_RANK and "
                            "DHOLE_HOSTFILE, or pass them as options",
                            options->backend);
-    options->rank = ring->rank;
-    options->size = ring->hosts != NULL ? ring->size : 1;
-    options->hosts = ring->hosts;
+    options->rank = env->rank;
+    options->size = env->size;
+    options->hosts = (const char *const *)env->hosts.hosts;
+    if (options->session[0] == '\0')
+        options->session = env->session;
     return DHOLE_OK;
+}
+
+/* Learns the ranks' hosts at the coordinator, when the environment named one. */
+static dhole_err meet(dhole_options *options, const char *coordinator,
+                      struct dhole__rendezvous *rendezvous)
+{
+    dhole__deadline deadline = dhole__deadline_in(options->connect_timeout_ms);
+    struct dhole__address address;
+    dhole_err err;
+
+    if (coordinator[0] == '\0' || options->size == 1)
+        return DHOLE_OK;
+    err = dhole__coordinator_resolve(coordinator, &address);
+    if (!err && !may_cross(options))
+        err = check_clear_text(&address, "the coordinator", coordinator);
+    if (!err)
+        err = dhole__rendezvous_open(coordinator, options, deadline, rendezvous);
+    if (err)
+        return err;
+    options->hosts = (const char *const *)rendezvous->hosts;
+    options->listen_fd = rendezvous->listen_fd;
+    options->connect_timeout_ms = dhole__deadline_ms(deadline);
+    return DHOLE_OK;
+}
+
+dhole_err dhole__group_open(const struct dhole__backend *backend, const dhole_options *options,
+                            const int *other_fds, dhole_group **out)
+{
+    struct dhole__settings *settings;
+    dhole_err err = dhole__settings_copy(options, &settings);
+
+    if (err)
+        return err;
+    err = backend->open(options, other_fds, out);
+    if (err)
+        dhole__settings_free(settings);
+    else
+        (*out)->settings = settings;
+    return err;
 }
 
 dhole_err dhole_init(const dhole_options *given, dhole_group **out)
 {
     dhole_options options = DHOLE_OPTIONS_INIT;
-    struct dhole__env_ring ring = {0};
-    const struct dhole__backend *backend = &dhole__backend_tcp;
+    struct dhole__env env = {0};
+    struct dhole__rendezvous rendezvous = {0};
+    const struct dhole__backend *backend = &dhole__backend_any;
+    const char *named = NULL;
     bool any;
     dhole_err err = DHOLE_OK;
 
     if (given != NULL)
         options = *given;
+    if (options.backend == NULL && options.size == 0)
+        options.backend = named = dhole__env_value("DHOLE_BACKEND");
     any = options.backend == NULL || strcmp(options.backend, "any") == 0;
     if (!any)
         backend = find_backend(options.backend);
     if (backend == NULL)
-        return dhole__fail(DHOLE_ERR_UNSUPPORTED,
-                           "there is no backend \"%s\": expected any, ring (or tcp), mem",
-                           options.backend);
+        return dhole__fail(
+            DHOLE_ERR_UNSUPPORTED,
+            "this build has no backend \"%s\"%s: expected any, ring (or tcp), shm, mem",
+            options.backend, named != NULL ? " (from DHOLE_BACKEND)" : "");
     complete(&options);
     if (options.size == 0)
-        err = complete_from_env(&options, &ring, any);
+        err = complete_from_env(&options, &env, any);
     if (err == DHOLE_OK)
-        err = check_options(&options, backend);
+        err = check_options(&options);
     if (err == DHOLE_OK)
-        err = backend->open(&options, out);
-    dhole__env_ring_free(&ring);
+        err = meet(&options, env.coordinator, &rendezvous);
+    if (err == DHOLE_OK)
+        err = check_hosts(&options, backend);
+    if (err == DHOLE_OK)
+        err = dhole__group_open(backend, &options, NULL, out);
+    dhole__rendezvous_close(&rendezvous);
+    dhole__env_free(&env);
     return err ? dhole__fail_in(err, "cannot join the group") : DHOLE_OK;
 }
 
 void dhole_group_free(dhole_group *group)
 {
-    if (group != NULL)
-        group->backend->close(group);
+    struct dhole__settings *settings;
+
+    if (group == NULL)
+        return;
+    settings = group->settings;
+    dhole__queue_close(group);
+    group->backend->close(group);
+    dhole__settings_free(settings);
 }
 
 int dhole_rank(const dhole_group *group)
@@ -167,144 +261,41 @@ int dhole_size(const dhole_group *group)
     return group->size;
 }
 
-dhole_err dhole_set_timeout(dhole_group *group, int64_t timeout_ms)
+static dhole_err set_ms(int64_t *ms, int64_t timeout_ms)
 {
     if (timeout_ms <= 0)
         return dhole__fail(DHOLE_ERR_INVALID, "timeout is %lld ms: expected more than 0",
                            (long long)timeout_ms);
-    group->timeout_ms = timeout_ms;
+    *ms = timeout_ms;
     return DHOLE_OK;
+}
+
+dhole_err dhole_set_timeout(dhole_group *group, int64_t timeout_ms)
+{
+    return set_ms(&group->timeout_ms, timeout_ms);
+}
+
+dhole_err dhole_set_next_timeout(dhole_group *group, int64_t timeout_ms)
+{
+    return set_ms(&group->next_timeout_ms, timeout_ms);
 }
 
 void dhole_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
 {
-    group->backend->set_idle(group, run, arg);
+    dhole__queue_set_idle(group, run, arg);
 }
 
 void dhole_abort(dhole_group *group, const char *why)
 {
-    group->backend->abort(group, why != NULL ? why : "no reason given");
+    dhole_err err = dhole__fail(DHOLE_ERR_ABORTED, "rank %d aborted the group: %s", group->rank,
+                                why != NULL ? why : "no reason given");
+
+    /* What stands is what the next call returns. */
+    err = group->backend->fail(group, err);
+    (void)err;
 }
 
 void dhole_group_stats(const dhole_group *group, dhole_stats *stats)
 {
     group->backend->stats(group, stats);
-}
-
-/* The sticky error: the first failure is what every later call returns. */
-static dhole_err settle(dhole_group *group, dhole_err err)
-{
-    if (err) {
-        group->broken = err;
-        snprintf(group->why, sizeof group->why, "%s", dhole_error_message());
-    }
-    return err;
-}
-
-static dhole_err check_group(dhole_group *group)
-{
-    if (group->broken)
-        return dhole__fail(group->broken, "%s", group->why);
-    return settle(group, group->backend->check(group));
-}
-
-static dhole_err check_call(dhole_group *group, size_t count, dhole_dtype dtype)
-{
-    size_t element = dhole_dtype_size(dtype);
-
-    if (element == 0)
-        return dhole__fail(DHOLE_ERR_INVALID, "%d is not an element type", (int)dtype);
-    if (count > SIZE_MAX / element / (size_t)group->size)
-        return dhole__fail(DHOLE_ERR_INVALID,
-                           "%zu elements of %zu bytes on %d ranks exceed SIZE_MAX", count, element,
-                           group->size);
-    return check_group(group);
-}
-
-static dhole_err check_peer(const dhole_group *group, const char *what, int peer)
-{
-    if (peer < 0 || peer >= group->size)
-        return dhole__fail(DHOLE_ERR_INVALID, "%s is %d: expected 0 to %d", what, peer,
-                           group->size - 1);
-    return DHOLE_OK;
-}
-
-static dhole_err check_other(const dhole_group *group, const char *what, int peer)
-{
-    if (peer == group->rank)
-        return dhole__fail(DHOLE_ERR_INVALID, "%s is %d, this rank itself", what, peer);
-    return check_peer(group, what, peer);
-}
-
-static dhole_err all_reduce(dhole_group *group, enum dhole__op op, const void *in, void *out,
-                            size_t count, dhole_dtype dtype)
-{
-    dhole_err err = check_call(group, count, dtype);
-
-    if (err)
-        return err;
-    if (!dhole__reduce_supported(op, dtype))
-        return dhole__fail(DHOLE_ERR_INVALID, "%s of %s is not defined", dhole__op_name(op),
-                           dhole_dtype_name(dtype));
-    return settle(group, group->backend->all_reduce(group, op, in, out, count, dtype));
-}
-
-dhole_err dhole_all_sum(dhole_group *group, const void *in, void *out, size_t count,
-                        dhole_dtype dtype)
-{
-    return all_reduce(group, DHOLE__SUM, in, out, count, dtype);
-}
-
-dhole_err dhole_all_max(dhole_group *group, const void *in, void *out, size_t count,
-                        dhole_dtype dtype)
-{
-    return all_reduce(group, DHOLE__MAX, in, out, count, dtype);
-}
-
-dhole_err dhole_all_min(dhole_group *group, const void *in, void *out, size_t count,
-                        dhole_dtype dtype)
-{
-    return all_reduce(group, DHOLE__MIN, in, out, count, dtype);
-}
-
-dhole_err dhole_all_gather(dhole_group *group, const void *in, void *out, size_t count,
-                           dhole_dtype dtype)
-{
-    dhole_err err = check_call(group, count, dtype);
-
-    return err ? err : settle(group, group->backend->all_gather(group, in, out, count, dtype));
-}
-
-dhole_err dhole_broadcast(dhole_group *group, void *data, size_t count, dhole_dtype dtype, int root)
-{
-    dhole_err err = check_peer(group, "root", root);
-
-    if (err == DHOLE_OK)
-        err = check_call(group, count, dtype);
-    return err ? err : settle(group, group->backend->broadcast(group, data, count, dtype, root));
-}
-
-dhole_err dhole_send(dhole_group *group, const void *data, size_t count, dhole_dtype dtype, int to)
-{
-    dhole_err err = check_other(group, "to", to);
-
-    if (err == DHOLE_OK)
-        err = check_call(group, count, dtype);
-    return err ? err : settle(group, group->backend->send(group, data, count, dtype, to));
-}
-
-dhole_err dhole_recv(dhole_group *group, void *data, size_t count, dhole_dtype dtype, int from)
-{
-    dhole_err err = check_other(group, "from", from);
-
-    if (err == DHOLE_OK)
-        err = check_call(group, count, dtype);
-    return err ? err : settle(group, group->backend->recv(group, data, count, dtype, from));
-}
-
-dhole_err dhole_barrier(dhole_group *group)
-{
-    dhole_err err = check_group(group);
-
-    return err ? err : settle(group, group->backend->barrier(group));
 }

@@ -2,83 +2,95 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 static const uint8_t magic[8] = {'d', 'h', 'o', 'l', 'e', 0, 0, dhole__protocol_version};
-
-static void put16(uint8_t *dst, unsigned value)
-{
-    dst[0] = (uint8_t)value;
-    dst[1] = (uint8_t)(value >> 8);
-}
-
-static unsigned get16(const uint8_t *src)
-{
-    return src[0] | (unsigned)src[1] << 8;
-}
 
 void dhole__preamble_encode(const struct dhole__preamble *preamble,
                             uint8_t out[static dhole__preamble_size])
 {
     memset(out, 0, dhole__preamble_size);
     memcpy(out, magic, sizeof magic);
-    put16(out + 8, (unsigned)preamble->from);
-    put16(out + 10, (unsigned)preamble->to);
-    put16(out + 12, preamble->channel);
+    dhole__put16(out + 8, (unsigned)preamble->from);
+    dhole__put16(out + 10, (unsigned)preamble->to);
+    dhole__put16(out + 12, (unsigned)preamble->channel);
 }
 
 bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
                             struct dhole__preamble *out)
 {
-    unsigned channel = get16(in + 12);
+    unsigned channel = dhole__get16(in + 12);
 
-    if (memcmp(in, magic, sizeof magic) != 0 || channel > DHOLE__CHANNEL_LANE)
+    if (memcmp(in, magic, sizeof magic) != 0 || channel >= dhole__channel_count)
         return false;
-    *out = (struct dhole__preamble){(int)get16(in + 8), (int)get16(in + 10),
-                                    (enum dhole__channel)channel};
+    *out = (struct dhole__preamble){(int)dhole__get16(in + 8), (int)dhole__get16(in + 10),
+                                    (int)channel};
     return true;
 }
 
 static unsigned version_of(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head);
+    return dhole__get16(hello->head);
 }
 
 static unsigned rank_of(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head + 2);
+    return dhole__get16(hello->head + 2);
 }
 
 static unsigned size_of(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head + 4);
+    return dhole__get16(hello->head + 4);
 }
 
 static size_t session_length(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head + 6);
+    return dhole__get16(hello->head + 6);
 }
 
 static size_t agreement_length(const struct dhole__hello_text *hello)
 {
-    return get16(hello->head + 8);
+    return dhole__get16(hello->head + 8);
+}
+
+static size_t host_length(const struct dhole__hello_text *hello)
+{
+    return dhole__get16(hello->head + 10);
+}
+
+static unsigned lanes_of(const struct dhole__hello_text *hello)
+{
+    return dhole__get16(hello->head + 12);
+}
+
+static unsigned rails_of(const struct dhole__hello_text *hello)
+{
+    return dhole__get16(hello->head + 14);
 }
 
 static size_t text_length(const struct dhole__hello_text *hello)
 {
-    return session_length(hello) + agreement_length(hello);
+    return session_length(hello) + agreement_length(hello) + host_length(hello);
 }
 
-static void encode(const dhole_options *options, struct dhole__hello_text *hello)
+static void encode(const dhole_options *options, enum dhole__lanes lanes, int rails,
+                   struct dhole__hello_text *hello)
 {
     size_t session = strlen(options->session), agreement = strlen(options->agreement);
+    size_t host = strlen(options->host);
 
     memset(hello->head, 0, sizeof hello->head);
-    put16(hello->head, dhole__protocol_version);
-    put16(hello->head + 2, (unsigned)options->rank);
-    put16(hello->head + 4, (unsigned)options->size);
-    put16(hello->head + 6, (unsigned)session);
-    put16(hello->head + 8, (unsigned)agreement);
+    dhole__put16(hello->head, dhole__protocol_version);
+    dhole__put16(hello->head + 2, (unsigned)options->rank);
+    dhole__put16(hello->head + 4, (unsigned)options->size);
+    dhole__put16(hello->head + 6, (unsigned)session);
+    dhole__put16(hello->head + 8, (unsigned)agreement);
+    dhole__put16(hello->head + 10, (unsigned)host);
+    dhole__put16(hello->head + 12, lanes);
+    dhole__put16(hello->head + 14, (unsigned)rails);
     memcpy(hello->text, options->session, session);
     memcpy(hello->text + session, options->agreement, agreement);
+    memcpy(hello->text + session + agreement, options->host, host);
 }
 
 /* A text, or the part of it that is worth showing. */
@@ -86,6 +98,29 @@ struct quote {
     const char *text;
     size_t length;
 };
+
+static struct quote session_of(const struct dhole__hello_text *hello)
+{
+    return (struct quote){hello->text, session_length(hello)};
+}
+
+static struct quote agreement_of(const struct dhole__hello_text *hello)
+{
+    return (struct quote){hello->text + session_length(hello), agreement_length(hello)};
+}
+
+static struct quote host_of(const struct dhole__hello_text *hello)
+{
+    return (struct quote){hello->text + session_length(hello) + agreement_length(hello),
+                          host_length(hello)};
+}
+
+static struct quote lanes_name(const struct dhole__hello_text *hello)
+{
+    static const struct quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}};
+
+    return names[lanes_of(hello)];
+}
 
 /* Long texts are shown from shortly before where they begin to differ. */
 static struct quote window(struct quote q, size_t difference)
@@ -128,14 +163,22 @@ static dhole_err compare(const struct dhole__hello_text *ours,
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "the number of ranks differs: rank %u has %u, rank %u has %u", rank,
                            size_of(ours), peer, size_of(theirs));
-    err = compare_text("session", rank, (struct quote){ours->text, session_length(ours)}, peer,
-                       (struct quote){theirs->text, session_length(theirs)});
+    if (rails_of(ours) != rails_of(theirs))
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "the number of addresses of a rank differs: rank %u has %u, rank %u has "
+                           "%u",
+                           rank, rails_of(ours), peer, rails_of(theirs));
+    err = compare_text("session", rank, session_of(ours), peer, session_of(theirs));
     if (err)
         return err;
-    return compare_text(
-        "agreement", rank,
-        (struct quote){ours->text + session_length(ours), agreement_length(ours)}, peer,
-        (struct quote){theirs->text + session_length(theirs), agreement_length(theirs)});
+    err = compare_text("agreement", rank, agreement_of(ours), peer, agreement_of(theirs));
+    if (err)
+        return err;
+    err = compare_text("backend", rank, lanes_name(ours), peer, lanes_name(theirs));
+    if (err || lanes_of(ours) != DHOLE__LANES_SHM)
+        return err;
+    err = compare_text("host", rank, host_of(ours), peer, host_of(theirs));
+    return err ? dhole__fail_in(err, "backend shm is for the ranks of one host") : DHOLE_OK;
 }
 
 static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
@@ -144,17 +187,18 @@ static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "it speaks protocol version %u, we speak %d",
                            version_of(theirs), dhole__protocol_version);
     if (rank_of(theirs) != (unsigned)peer || session_length(theirs) > dhole__session_max ||
-        agreement_length(theirs) > dhole__agreement_max)
+        agreement_length(theirs) > dhole__agreement_max ||
+        host_length(theirs) > dhole__host_text_max || lanes_of(theirs) > DHOLE__LANES_ANY)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed hello");
     return DHOLE_OK;
 }
 
 void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
-                        const dhole_options *options, int peer)
+                        const dhole_options *options, enum dhole__lanes lanes, int rails, int peer)
 {
     hello->peer = peer;
     hello->has_head = false;
-    encode(options, &hello->ours);
+    encode(options, lanes, rails, &hello->ours);
     hello->io[0] = dhole__io_send(control, hello->ours.head, sizeof hello->ours.head,
                                   hello->ours.text, text_length(&hello->ours));
     hello->io[1] = dhole__io_recv(control, hello->theirs.head, sizeof hello->theirs.head, NULL, 0);
@@ -184,4 +228,20 @@ dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done)
         return DHOLE_OK;
     *done = true;
     return compare(&hello->ours, &hello->theirs);
+}
+
+bool dhole__hello_shares_memory(const struct dhole__hello *hello)
+{
+    struct quote ours = host_of(&hello->ours), theirs = host_of(&hello->theirs);
+
+    return lanes_of(&hello->ours) != DHOLE__LANES_RING && ours.length == theirs.length &&
+           memcmp(ours.text, theirs.text, ours.length) == 0;
+}
+
+void dhole__hello_host(const struct dhole__hello *hello, char out[static dhole__host_text_max + 1])
+{
+    struct quote host = host_of(&hello->theirs);
+
+    memcpy(out, host.text, host.length);
+    out[host.length] = '\0';
 }

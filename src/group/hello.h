@@ -2,8 +2,10 @@
 #ifndef DHOLE_GROUP_HELLO_H
 #define DHOLE_GROUP_HELLO_H
 
+#include "base/os.h"
 #include "dhole/group.h"
 #include "transport/io.h"
+#include "transport/rails.h"
 
 enum {
     dhole__protocol_version = 1,
@@ -13,11 +15,15 @@ enum {
 };
 
 /* The first bytes of every connection, in the clear: who calls whom, and what for. */
-enum dhole__channel { DHOLE__CHANNEL_CONTROL, DHOLE__CHANNEL_LANE };
+enum dhole__channel {
+    DHOLE__CHANNEL_CONTROL,
+    DHOLE__CHANNEL_LANE, /* and the lane's other rails */
+    dhole__channel_count = DHOLE__CHANNEL_LANE + dhole__rails_max
+};
 
 struct dhole__preamble {
     int from, to;
-    enum dhole__channel channel;
+    int channel;
 };
 
 void dhole__preamble_encode(const struct dhole__preamble *preamble,
@@ -27,11 +33,15 @@ void dhole__preamble_encode(const struct dhole__preamble *preamble,
 bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
                             struct dhole__preamble *out);
 
-/* Head: version, rank, size, length of the session, length of the agreement, 16 bits each, and
- * zeroes; the two texts follow. */
+/* What lanes a rank wants: TCP, shared memory, or shared memory with those of its host and TCP with
+ * others. */
+enum dhole__lanes { DHOLE__LANES_RING, DHOLE__LANES_SHM, DHOLE__LANES_ANY };
+
+/* Head: version, rank, size, lengths of session, agreement and host, wanted lanes, and rails of
+ * each, 16 bits each; the three texts follow. */
 struct dhole__hello_text {
     uint8_t head[16];
-    char text[dhole__session_max + dhole__agreement_max];
+    char text[dhole__session_max + dhole__agreement_max + dhole__host_text_max];
 };
 
 /* An exchange of hellos on a control connection. It must stay where it is. */
@@ -42,11 +52,19 @@ struct dhole__hello {
     bool has_head;
 };
 
+/* rank, size, session, agreement and host of the options are used. */
 void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
-                        const dhole_options *options, int peer);
+                        const dhole_options *options, enum dhole__lanes lanes, int rails, int peer);
 
 /* Goes on without waiting, until *done. Then both sides have said the same of version, size,
- * session and agreement; else DHOLE_ERR_CONFIG quotes both sides. */
+ * session, agreement, lanes and rails, and are on one host if these need it; else DHOLE_ERR_CONFIG
+ * quotes both sides. */
 DHOLE__MUST_CHECK dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done);
+
+/* Of a hello that is done: whether the two can share memory, and want to. */
+bool dhole__hello_shares_memory(const struct dhole__hello *hello);
+
+/* Likewise: the name of the peer's host. */
+void dhole__hello_host(const struct dhole__hello *hello, char out[static dhole__host_text_max + 1]);
 
 #endif

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "base/sys.h"
@@ -20,12 +21,14 @@ enum {
     head_size = 8,
     beats_per_silence = 4,
     verdict_wait_ms = 1000, /* for a verdict that is on its way */
+    hearsay_ms = 100,       /* for that of a rank that is nearer to the one that is late */
+    second_wait_ms = 500,   /* for that of a peer who waits just as long */
     farewell_ms = 500,      /* for the last message to go out */
 };
 
 /* A message on a control connection. Head: kind 1, error 1, culprit 2, text length 2, zero
  * 2, little-endian; the text follows. */
-enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3 };
+enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3, STANCE = 4 };
 
 struct note {
     uint8_t head[head_size];
@@ -40,7 +43,8 @@ struct peer {
     struct dhole__io in_io;
     bool in_text; /* the head is in, the text is on its way */
     struct note out;
-    struct dhole__io out_io; /* a beat or goodbye that is on its way */
+    struct dhole__io out_io; /* what is on its way */
+    unsigned told;           /* this rank's stances until then */
 };
 
 struct dhole__liveness {
@@ -50,8 +54,11 @@ struct dhole__liveness {
     bool has_thread;
     int pipe[2]; /* wakes the thread */
     struct peer peer[dhole__rank_max];
+    struct dhole__roll roll;
+    atomic_uint stances; /* that this rank has taken */
 
-    atomic_bool decided; /* there is a verdict */
+    atomic_bool all_here; /* nobody is busy connecting any more */
+    atomic_bool decided;  /* there is a verdict */
 
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t changed;
@@ -62,28 +69,21 @@ struct dhole__liveness {
     char text[text_max];
 };
 
-static unsigned get16(const uint8_t *src)
-{
-    return src[0] | (unsigned)src[1] << 8;
-}
-
 static void note_make(struct note *note, enum kind kind, dhole_err err, int culprit,
-                      const char *text)
+                      const void *text, size_t length)
 {
-    size_t length = strlen(text);
-
     memset(note->head, 0, sizeof note->head);
     note->head[0] = (uint8_t)kind;
     note->head[1] = (uint8_t)err;
     note->head[2] = (uint8_t)culprit;
-    note->head[4] = (uint8_t)length;
-    note->head[5] = (uint8_t)(length >> 8);
+    dhole__put16(note->head + 4, (unsigned)length);
     memcpy(note->text, text, length);
 }
 
 static struct dhole__io note_send(const struct peer *peer, const struct note *note)
 {
-    return dhole__io_send(peer->control, note->head, head_size, note->text, get16(note->head + 4));
+    return dhole__io_send(peer->control, note->head, head_size, note->text,
+                          dhole__get16(note->head + 4));
 }
 
 static void wake(struct dhole__liveness *live)
@@ -116,37 +116,64 @@ static void lost(struct dhole__liveness *live, int peer, const char *why)
     decide(live, DHOLE_ERR_PEER_LOST, peer, text);
 }
 
+/* Nothing more is to be expected from this peer. */
+static void drop(struct dhole__liveness *live, int rank)
+{
+    live->peer[rank].gone = true;
+    dhole__roll_strike(&live->roll, rank);
+}
+
 static void expect_note(struct peer *peer)
 {
     peer->in_text = false;
     peer->in_io = dhole__io_recv(peer->control, peer->in.head, head_size, NULL, 0);
 }
 
+static void take_stance(struct dhole__liveness *live, int rank)
+{
+    struct dhole__stance stance;
+
+    if (dhole__stance_decode((const uint8_t *)live->peer[rank].in.text, &stance))
+        dhole__roll_hear(&live->roll, rank, &stance);
+}
+
 /* A whole note is in. */
 static void take_note(struct dhole__liveness *live, int rank)
 {
     struct peer *peer = &live->peer[rank];
-    unsigned length = get16(peer->in.head + 4);
+    unsigned length = dhole__get16(peer->in.head + 4);
 
-    if (peer->in.head[0] == VERDICT) {
+    switch ((enum kind)peer->in.head[0]) {
+    case BEAT: break;
+    case VERDICT:
         peer->in.text[length] = '\0';
         decide(live, (dhole_err)peer->in.head[1], peer->in.head[2], peer->in.text);
-    } else if (peer->in.head[0] == GOODBYE) {
+        break;
+    case GOODBYE:
         pthread_mutex_lock(&live->lock);
         live->left[rank] = true;
-        peer->gone = true;
+        drop(live, rank);
         pthread_cond_broadcast(&live->changed);
         pthread_mutex_unlock(&live->lock);
+        break;
+    case STANCE: take_stance(live, rank); break;
     }
     expect_note(peer);
 }
 
 static bool head_is_sane(const struct dhole__liveness *live, const uint8_t *head)
 {
-    if (head[0] < BEAT || head[0] > GOODBYE || get16(head + 4) >= text_max)
-        return false;
-    return head[0] != VERDICT || (head[1] != DHOLE_OK && head[1] <= DHOLE_ERR_CANCELLED &&
-                                  (int)get16(head + 2) < live->mesh->size);
+    unsigned length = dhole__get16(head + 4);
+
+    switch (head[0]) {
+    case BEAT:
+    case GOODBYE: return length < text_max;
+    case VERDICT:
+        return length < text_max && head[1] != DHOLE_OK && head[1] <= DHOLE_ERR_CANCELLED &&
+               (int)dhole__get16(head + 2) < live->mesh->size;
+    case STANCE: return length == dhole__stance_size;
+    default: return false;
+    }
 }
 
 /* Reads whatever there is. */
@@ -160,34 +187,53 @@ static void hear(struct dhole__liveness *live, int rank)
         if (moved)
             peer->heard = dhole__now();
         if (err) {
-            peer->gone = true;
+            drop(live, rank);
             lost(live, rank, dhole_error_message());
             return;
         }
         if (dhole__io_left(&peer->in_io) > 0)
             continue;
         if (!peer->in_text && !head_is_sane(live, peer->in.head)) {
-            peer->gone = true;
+            drop(live, rank);
             lost(live, rank, "it sent rubbish on its control connection");
             return;
         }
-        if (!peer->in_text && get16(peer->in.head + 4) > 0) {
+        if (!peer->in_text && dhole__get16(peer->in.head + 4) > 0) {
             peer->in_text = true;
-            peer->in_io =
-                dhole__io_recv(peer->control, peer->in.text, get16(peer->in.head + 4), NULL, 0);
+            peer->in_io = dhole__io_recv(peer->control, peer->in.text,
+                                         dhole__get16(peer->in.head + 4), NULL, 0);
             continue;
         }
         take_note(live, rank);
     }
 }
 
-/* Starts a beat unless the last one has not gone out yet, and pushes it on. */
-static void beat(struct peer *peer)
+/* Whether the peer has yet to be told where this rank stands: then that is the next note. */
+static bool make_stance(struct dhole__liveness *live, struct peer *peer)
+{
+    struct dhole__stance stance[dhole__rank_max];
+    uint8_t text[dhole__stance_size];
+    unsigned taken = atomic_load(&live->stances);
+    uint64_t gone;
+
+    if (peer->told == taken)
+        return false;
+    peer->told = taken;
+    dhole__roll_look(&live->roll, stance, &gone);
+    dhole__stance_encode(&stance[live->mesh->rank], text);
+    note_make(&peer->out, STANCE, DHOLE_OK, 0, text, sizeof text);
+    peer->out_io = note_send(peer, &peer->out);
+    return true;
+}
+
+/* Pushes on what is on its way, and then starts what is to be said: this rank's stance, or a beat
+ * if one is due. */
+static void speak(struct dhole__liveness *live, struct peer *peer, bool due)
 {
     bool moved;
 
-    if (dhole__io_left(&peer->out_io) == 0) {
-        note_make(&peer->out, BEAT, DHOLE_OK, 0, "");
+    if (dhole__io_left(&peer->out_io) == 0 && !make_stance(live, peer) && due) {
+        note_make(&peer->out, BEAT, DHOLE_OK, 0, "", 0);
         peer->out_io = note_send(peer, &peer->out);
     }
     /* If this fails, hearing from the peer will fail too, and say why. */
@@ -197,12 +243,16 @@ static void beat(struct peer *peer)
 
 static void check_silence(struct dhole__liveness *live, int rank, int64_t now)
 {
-    int64_t silent = now - live->peer[rank].heard;
+    struct peer *peer = &live->peer[rank];
+    int64_t silent;
     char why[64];
 
+    if (peer->heard > now && atomic_load(&live->all_here))
+        peer->heard = now;
+    silent = now - peer->heard;
     if (silent < live->silence_ns)
         return;
-    live->peer[rank].gone = true;
+    drop(live, rank);
     snprintf(why, sizeof why, "silent for %.1f s", (double)silent / 1e9);
     lost(live, rank, why);
 }
@@ -219,29 +269,36 @@ static void tell_all(struct dhole__liveness *live, const struct note *note)
         if (peer->control == NULL || peer->gone)
             continue;
         err = dhole__io_run(&peer->out_io, 1, deadline);
+        if (err == DHOLE_OK && make_stance(live, peer))
+            err = dhole__io_run(&peer->out_io, 1, deadline);
         if (err == DHOLE_OK)
             err = dhole__io_run_one(note_send(peer, note), deadline);
-        if (err)
+        if (err) {
             dhole__log(DHOLE__LOG_INFO, "rank %d could not be told: %s", rank,
                        dhole_error_message());
+            drop(live, rank); /* what was half sent makes rubbish of what follows */
+        }
     }
 }
 
-/* The end of watching: tells the peers, and wakes this rank's callers. Every rank tells all, not
+/* Tells the peers, and wakes this rank's callers. Every rank tells all, not
  * only the one that noticed: nobody must see a rank that gave up before hearing why. */
 static void carry_out_verdict(struct dhole__liveness *live)
 {
     struct note note;
 
     pthread_mutex_lock(&live->lock);
-    note_make(&note, VERDICT, live->verdict, live->culprit, live->text);
+    note_make(&note, VERDICT, live->verdict, live->culprit, live->text, strlen(live->text));
     pthread_mutex_unlock(&live->lock);
     dhole__log(DHOLE__LOG_INFO, "rank %d: verdict: %.*s", live->mesh->rank,
-               (int)get16(note.head + 4), note.text);
+               (int)dhole__get16(note.head + 4), note.text);
     tell_all(live, &note);
     for (int rank = 0; rank < live->mesh->size; rank++)
         if (live->mesh->lane[rank] != NULL)
             live->mesh->lane[rank]->ops->shutdown(live->mesh->lane[rank]);
+    /* Who is given up is given up by all, though some may still hear it. */
+    if (note.head[1] == DHOLE_ERR_PEER_LOST && note.head[2] != live->mesh->rank)
+        drop(live, note.head[2]);
 }
 
 /* Sleeps until a peer says something, a report comes, the next beat is due, or a peer has been
@@ -278,46 +335,51 @@ static void forgive_own_absence(struct dhole__liveness *live, int64_t last_round
             live->peer[rank].heard = now;
 }
 
+/* One look at every peer. */
+static void go_round(struct dhole__liveness *live, int64_t now, bool due)
+{
+    for (int rank = 0; rank < live->mesh->size; rank++) {
+        struct peer *peer = &live->peer[rank];
+        if (peer->control == NULL || peer->gone)
+            continue;
+        hear(live, rank);
+        if (!peer->gone)
+            check_silence(live, rank, now);
+        if (!peer->gone)
+            speak(live, peer, due);
+    }
+}
+
 static void *watch(void *arg)
 {
     struct dhole__liveness *live = arg;
     int64_t period = live->silence_ns / beats_per_silence;
     int64_t next_beat = 0, last_round = dhole__now();
-    bool stop = false;
-    dhole_err verdict = DHOLE_OK;
+    bool stop = false, carried_out = false;
+    struct note goodbye;
 
     dhole__thread_name("dhole-liveness");
-    while (!stop && verdict == DHOLE_OK) {
+    while (!stop) {
         int64_t now = dhole__now();
         bool due = now >= next_beat;
+        dhole_err verdict;
         forgive_own_absence(live, last_round, now);
         last_round = now;
-        for (int rank = 0; rank < live->mesh->size; rank++) {
-            struct peer *peer = &live->peer[rank];
-            if (peer->control == NULL || peer->gone)
-                continue;
-            hear(live, rank);
-            if (!peer->gone)
-                check_silence(live, rank, now);
-            if (!peer->gone && due)
-                beat(peer);
-        }
+        go_round(live, now, due);
         if (due)
             next_beat = now + period;
         pthread_mutex_lock(&live->lock);
         stop = live->stop;
         verdict = live->verdict;
         pthread_mutex_unlock(&live->lock);
-        if (!stop && verdict == DHOLE_OK)
+        if (verdict != DHOLE_OK && !carried_out)
+            carry_out_verdict(live);
+        else if (!stop)
             doze(live, next_beat);
+        carried_out = verdict != DHOLE_OK;
     }
-    if (verdict != DHOLE_OK) {
-        carry_out_verdict(live);
-    } else {
-        struct note note;
-        note_make(&note, GOODBYE, DHOLE_OK, 0, "");
-        tell_all(live, &note);
-    }
+    note_make(&goodbye, GOODBYE, DHOLE_OK, 0, "", 0);
+    tell_all(live, &goodbye);
     return NULL;
 }
 
@@ -326,6 +388,7 @@ static void liveness_free(struct dhole__liveness *live)
     for (int i = 0; i < 2; i++)
         if (live->pipe[i] >= 0)
             close(live->pipe[i]);
+    dhole__roll_destroy(&live->roll);
     pthread_cond_destroy(&live->changed);
     pthread_mutex_destroy(&live->lock);
     free(live);
@@ -366,6 +429,7 @@ dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms, in
     live->pipe[0] = live->pipe[1] = -1;
     pthread_mutex_init(&live->lock, NULL);
     pthread_cond_init(&live->changed, NULL);
+    dhole__roll_init(&live->roll);
     for (int rank = 0; rank < mesh->size; rank++) {
         live->peer[rank].control = mesh->control[rank];
         live->peer[rank].heard = dhole__deadline_in(grace_ms);
@@ -379,6 +443,11 @@ dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms, in
     }
     *out = live;
     return DHOLE_OK;
+}
+
+void dhole__liveness_all_here(struct dhole__liveness *live)
+{
+    atomic_store(&live->all_here, true);
 }
 
 void dhole__liveness_stop(struct dhole__liveness *live)
@@ -415,14 +484,9 @@ dhole_err dhole__liveness_report(struct dhole__liveness *live, dhole_err err, in
     return dhole__liveness_check(live);
 }
 
-dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)
+/* Until there is a verdict, `peer` has left, or the deadline; with the lock held. */
+static void await_verdict(struct dhole__liveness *live, int peer, dhole__deadline deadline)
 {
-    dhole__deadline deadline = dhole__deadline_in(verdict_wait_ms);
-    char why[text_max];
-    bool left;
-
-    snprintf(why, sizeof why, "%s", dhole_error_message());
-    pthread_mutex_lock(&live->lock);
     while (live->verdict == DHOLE_OK && !live->left[peer] && dhole__now() < deadline) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
@@ -433,8 +497,55 @@ dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)
         }
         pthread_cond_timedwait(&live->changed, &live->lock, &until);
     }
+}
+
+dhole_err dhole__liveness_report_late(struct dhole__liveness *live, int culprit, int hearsay)
+{
+    dhole__deadline deadline = dhole__deadline_in((int64_t)hearsay * hearsay_ms);
+
+    pthread_mutex_lock(&live->lock);
+    await_verdict(live, culprit, deadline);
+    pthread_mutex_unlock(&live->lock);
+    return dhole__liveness_report(live, DHOLE_ERR_TIMEOUT, culprit);
+}
+
+dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)
+{
+    /* When both are alive, as one of several rails between them broke, both come here; so that they
+     * say the same, the lower rank speaks first. */
+    int64_t patience_ms = verdict_wait_ms + (peer < live->mesh->rank ? second_wait_ms : 0);
+    dhole__deadline deadline = dhole__deadline_in(patience_ms);
+    char why[text_max];
+    bool left;
+
+    snprintf(why, sizeof why, "%s", dhole_error_message());
+    pthread_mutex_lock(&live->lock);
+    await_verdict(live, peer, deadline);
     left = live->left[peer];
     pthread_mutex_unlock(&live->lock);
     lost(live, peer, left ? "it has left the group" : why);
     return dhole__liveness_check(live);
+}
+
+int dhole__liveness_culprit(struct dhole__liveness *live)
+{
+    int culprit;
+
+    pthread_mutex_lock(&live->lock);
+    culprit = live->culprit;
+    pthread_mutex_unlock(&live->lock);
+    return culprit;
+}
+
+struct dhole__roll *dhole__liveness_roll(struct dhole__liveness *live)
+{
+    return &live->roll;
+}
+
+void dhole__liveness_say(struct dhole__liveness *live, const struct dhole__stance *stance)
+{
+    dhole__roll_hear(&live->roll, live->mesh->rank, stance);
+    atomic_fetch_add(&live->stances, 1);
+    if (live->has_thread)
+        wake(live);
 }

@@ -4,11 +4,13 @@
  *
  * The first thing that goes wrong is the group's verdict: one error, one rank at fault, one
  * sentence, the same on all ranks. With it the lanes are shut down, which wakes
- * whoever waits on them. */
+ * whoever waits on them. The control connections stay, for those who are left to agree on
+ * who they are. */
 #ifndef DHOLE_GROUP_LIVENESS_H
 #define DHOLE_GROUP_LIVENESS_H
 
 #include "group/mesh.h"
+#include "group/roll.h"
 
 struct dhole__liveness;
 
@@ -18,6 +20,9 @@ struct dhole__liveness;
  */
 DHOLE__MUST_CHECK dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
                                                   int64_t grace_ms, struct dhole__liveness **out);
+
+/* All ranks are through with connecting: there is no grace any more. */
+void dhole__liveness_all_here(struct dhole__liveness *liveness);
 
 /* Says goodbye to the peers and stops. NULL is allowed. */
 void dhole__liveness_stop(struct dhole__liveness *liveness);
@@ -30,9 +35,24 @@ DHOLE__MUST_CHECK dhole_err dhole__liveness_check(struct dhole__liveness *livene
 DHOLE__MUST_CHECK dhole_err dhole__liveness_report(struct dhole__liveness *liveness, dhole_err err,
                                                    int culprit);
 
+/* A call's deadline has passed, and this thread's message says that it was for `culprit`, who may
+ * have waited itself for a rank `hearsay` steps away: gives those that are nearer to that one the
+ * time to speak first. */
+DHOLE__MUST_CHECK dhole_err dhole__liveness_report_late(struct dhole__liveness *liveness,
+                                                        int culprit, int hearsay);
+
 /* The lane to `peer` broke. That can be because of the peer, or because the peer has a verdict
  * about somebody else that is still on its way to us: waits for it briefly. */
 DHOLE__MUST_CHECK dhole_err dhole__liveness_report_broken(struct dhole__liveness *liveness,
                                                           int peer);
+
+/* The rank that the verdict is about; there must be one. */
+int dhole__liveness_culprit(struct dhole__liveness *liveness);
+
+/* After a verdict the watching goes on, for the sake of dhole_shrink. */
+struct dhole__roll *dhole__liveness_roll(struct dhole__liveness *liveness);
+
+/* Enters in the roll where this rank stands, and tells all peers. */
+void dhole__liveness_say(struct dhole__liveness *liveness, const struct dhole__stance *stance);
 
 #endif

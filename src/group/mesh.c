@@ -5,7 +5,7 @@
  * polled together, with a deadline each. Stages, as the dialler and the acceptor go through them:
  *
  *   control:  PREAMBLE -> TLS (when sealed) -> HELLO -> in the mesh
- *   lane:     PREAMBLE -> PROOF -> in the mesh
+ *   lane:     PREAMBLE -> SHM (when the two can share memory) -> PROOF -> in the mesh
  *
  * What goes wrong with a call that we made ends the init. What goes wrong with one that came in
  * is noted, and told if no better call comes. */
@@ -19,16 +19,23 @@
 #include "base/sys.h"
 #include "group/hello.h"
 #include "seal/seal.h"
+#include "transport/rails.h"
+#include "transport/shm/shm.h"
+#include "transport/tcp/tcp.h"
 
 enum {
-    calls_max = 64,
+    calls_max = 3 * dhole__rank_max, /* control and lane of everyone at once, and strangers */
+    rail_name_max = 64,
     preamble_ms = 2000,     /* for a caller to say who it is */
     handshake_ms = 5000,    /* for the rest */
     dial_slice_ms = 250,    /* between looks at cancel_fd */
     after_refusal_ms = 3000 /* for the right peer to come after a differing one */
 };
 
-enum stage { PREAMBLE, TLS, HELLO, PROOF, DONE };
+/* Shared memory of a lane, each way, and of all lanes of a group of one host together. */
+enum { bulk_max = 1 << 20, bulk_min = 64 << 10, bulk_total = 64 << 20 };
+
+enum stage { PREAMBLE, TLS, HELLO, SHM, PROOF, DONE };
 
 /* A lane proves itself by its first bytes, which open under the pair's keys only. */
 static const char lane_proof[8] = "lane 1";
@@ -36,7 +43,7 @@ static const char lane_proof[8] = "lane 1";
 struct call {
     struct dhole__conn *conn; /* NULL: not in use */
     enum dhole__seal_side side;
-    enum dhole__channel channel;
+    int channel;
     enum stage stage;
     int peer; /* -1: not told yet */
     dhole__deadline deadline;
@@ -48,8 +55,14 @@ struct call {
 struct builder {
     struct dhole__transport *transport;
     const dhole_options *options;
+    enum dhole__lanes lanes;
     dhole__deadline deadline;
     struct dhole__mesh mesh;
+    /* Known of a peer once its control connection is there: whether it shares memory with this
+     * rank, and its host's name. */
+    bool shares[dhole__rank_max];
+    char host[dhole__rank_max][dhole__host_text_max + 1];
+    struct dhole__conn *rail[dhole__rank_max][dhole__rails_max]; /* of the lane that is to be */
     struct call call[calls_max];
     dhole_err refusal; /* why a caller was refused */
     char refusal_text[dhole__message_max];
@@ -64,7 +77,8 @@ static void hang_up(struct call *call)
 static dhole_err start_hello(struct builder *b, struct call *call)
 {
     call->stage = HELLO;
-    dhole__hello_start(&call->hello, call->conn, b->options, call->peer);
+    dhole__hello_start(&call->hello, call->conn, b->options, b->lanes, b->transport->rails,
+                       call->peer);
     return DHOLE_OK;
 }
 
@@ -77,13 +91,23 @@ static dhole_err start_control(struct builder *b, struct call *call)
                             call->side, &call->conn);
 }
 
-static dhole_err start_lane(struct builder *b, struct call *call)
+/* The more ranks, the less for each pair. */
+static size_t bulk_size(int ranks)
+{
+    size_t size = bulk_max;
+
+    while (size > bulk_min && size * (size_t)(ranks * (ranks - 1)) > bulk_total)
+        size /= 2;
+    return size;
+}
+
+static dhole_err start_proof(struct builder *b, struct call *call)
 {
     dhole_err err = DHOLE_OK;
 
     if (b->options->identity != NULL)
         err = dhole__lane_open(call->conn, b->mesh.control[call->peer], call->side,
-                               DHOLE__CHANNEL_LANE, &call->conn);
+                               (uint32_t)call->channel, &call->conn);
     if (err)
         return err;
     call->stage = PROOF;
@@ -93,6 +117,38 @@ static dhole_err start_lane(struct builder *b, struct call *call)
     else
         call->io = dhole__io_recv(call->conn, call->bytes, sizeof lane_proof, NULL, 0);
     return DHOLE_OK;
+}
+
+/* Memory needs no second one. */
+static int rails_to(const struct builder *b, int peer)
+{
+    return b->shares[peer] ? 1 : b->transport->rails;
+}
+
+static dhole_err start_lane(struct builder *b, struct call *call)
+{
+    if (call->channel - DHOLE__CHANNEL_LANE >= rails_to(b, call->peer))
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "its connection %d is one too many", call->channel);
+    if (!b->shares[call->peer])
+        return start_proof(b, call);
+    call->stage = SHM;
+    return dhole__shm_start(call->conn, call->side == DHOLE__SEAL_SERVER, bulk_size(b->mesh.size),
+                            &call->conn);
+}
+
+/* Who can't share memory after all stays on the connection, unless memory was asked for. */
+static dhole_err step_shm(struct builder *b, struct call *call)
+{
+    bool done;
+    dhole_err err = dhole__shm_step(call->conn, &done);
+
+    if (err == DHOLE_ERR_UNSUPPORTED && b->lanes == DHOLE__LANES_ANY) {
+        dhole__log(DHOLE__LOG_WARN, "ranks %d and %d of one host use TCP: %s", b->mesh.rank,
+                   call->peer, dhole_error_message());
+        call->conn = dhole__shm_give_up(call->conn);
+        return start_proof(b, call);
+    }
+    return !err && done ? start_proof(b, call) : err;
 }
 
 /* The preamble of someone who calls us. */
@@ -122,12 +178,16 @@ static dhole_err step_preamble(struct builder *b, struct call *call)
     return b->mesh.control[call->peer] != NULL ? start_lane(b, call) : DHOLE_OK;
 }
 
+static struct dhole__conn **place_of(struct builder *b, int peer, int channel)
+{
+    return channel == DHOLE__CHANNEL_CONTROL ? &b->mesh.control[peer]
+                                             : &b->rail[peer][channel - DHOLE__CHANNEL_LANE];
+}
+
 /* Into the mesh, unless somebody was faster. */
 static dhole_err join(struct builder *b, struct call *call)
 {
-    struct dhole__conn **place = call->channel == DHOLE__CHANNEL_CONTROL
-                                     ? &b->mesh.control[call->peer]
-                                     : &b->mesh.lane[call->peer];
+    struct dhole__conn **place = place_of(b, call->peer, call->channel);
 
     if (*place != NULL)
         return dhole__fail(DHOLE_ERR_CONFIG, "a second process says that it is rank %d",
@@ -168,9 +228,15 @@ static dhole_err step(struct builder *b, struct call *call)
             break;
         case HELLO:
             err = dhole__hello_step(&call->hello, &done);
-            if (!err && done)
-                err = join(b, call);
+            if (err || !done)
+                break;
+            err = join(b, call);
+            if (err)
+                break;
+            b->shares[call->peer] = dhole__hello_shares_memory(&call->hello);
+            dhole__hello_host(&call->hello, b->host[call->peer]);
             break;
+        case SHM: err = step_shm(b, call); break;
         case DONE: break;
         }
     } while (!err && call->stage != before && call->stage != DONE);
@@ -276,13 +342,11 @@ static bool arm(const struct builder *b, const struct call *call, struct pollfd 
 /* Until something happens to a call, someone calls, or a deadline passes. */
 static dhole_err sleep_on_calls(struct builder *b)
 {
-    struct pollfd pfds[calls_max + 2];
+    struct pollfd pfds[dhole__rails_max + 1 + calls_max];
     dhole__deadline deadline = b->deadline;
-    int n = 0;
+    int n = b->transport->ops->arm(b->transport, pfds);
     dhole_err err;
 
-    if (!b->transport->ops->arm(b->transport, &pfds[n++]))
-        return DHOLE_OK;
     pfds[n++] = (struct pollfd){.fd = b->options->cancel_fd, .events = POLLIN};
     for (int i = 0; i < calls_max; i++) {
         if (b->call[i].conn == NULL)
@@ -308,10 +372,9 @@ static dhole_err step_all(struct builder *b)
 }
 
 /* Until `peer` is there on that channel. */
-static dhole_err wait_for(struct builder *b, int peer, enum dhole__channel channel)
+static dhole_err wait_for(struct builder *b, int peer, int channel)
 {
-    struct dhole__conn **place =
-        channel == DHOLE__CHANNEL_CONTROL ? &b->mesh.control[peer] : &b->mesh.lane[peer];
+    struct dhole__conn **place = place_of(b, peer, channel);
 
     for (;;) {
         dhole_err err = step_all(b);
@@ -328,8 +391,9 @@ static dhole_err wait_for(struct builder *b, int peer, enum dhole__channel chann
     }
 }
 
-static dhole_err connect_to(struct builder *b, int peer, struct dhole__conn **out)
+static dhole_err connect_to(struct builder *b, int peer, int channel, struct dhole__conn **out)
 {
+    int rail = channel == DHOLE__CHANNEL_CONTROL ? 0 : channel - DHOLE__CHANNEL_LANE;
     dhole_err err;
 
     do {
@@ -337,17 +401,17 @@ static dhole_err connect_to(struct builder *b, int peer, struct dhole__conn **ou
         err = check_cancelled(b);
         if (err)
             return err;
-        err = b->transport->ops->connect(b->transport, peer, slice, out);
+        err = b->transport->ops->connect(b->transport, peer, rail, slice, out);
     } while (err == DHOLE_ERR_TIMEOUT && dhole__now() < b->deadline);
     return err;
 }
 
-static dhole_err dial(struct builder *b, int peer, enum dhole__channel channel)
+static dhole_err dial(struct builder *b, int peer, int channel)
 {
     struct dhole__preamble preamble = {b->mesh.rank, peer, channel};
     struct dhole__conn *conn;
     struct call *call;
-    dhole_err err = connect_to(b, peer, &conn);
+    dhole_err err = connect_to(b, peer, channel, &conn);
 
     if (err)
         return err;
@@ -363,22 +427,73 @@ static dhole_err dial(struct builder *b, int peer, enum dhole__channel channel)
     return wait_for(b, peer, channel);
 }
 
+/* Makes one lane of the rails to a peer. */
+static dhole_err join_rails(struct builder *b, int peer)
+{
+    int n = rails_to(b, peer);
+    char address[dhole__rails_max][rail_name_max];
+    const char *name[dhole__rails_max];
+    dhole_err err = DHOLE_OK;
+
+    if (n == 1) {
+        b->mesh.lane[peer] = b->rail[peer][0];
+    } else {
+        for (int rail = 0; rail < n; rail++) {
+            size_t length;
+            const char *text = dhole__tcp_rail(b->options->hosts[peer], rail, &length);
+            snprintf(address[rail], sizeof address[0], "%.*s", (int)length, text);
+            name[rail] = address[rail];
+        }
+        err = dhole__rails_open(b->rail[peer], name, n, &b->mesh.lane[peer]);
+    }
+    if (!err)
+        memset(b->rail[peer], 0, sizeof b->rail[peer]);
+    return err;
+}
+
+static dhole_err connect_peer(struct builder *b, int peer)
+{
+    dhole_err (*get)(struct builder *, int, int) = peer < b->mesh.rank ? dial : wait_for;
+    dhole_err err = get(b, peer, DHOLE__CHANNEL_CONTROL);
+
+    for (int rail = 0; !err && rail < rails_to(b, peer); rail++)
+        err = get(b, peer, DHOLE__CHANNEL_LANE + rail);
+    return err ? err : join_rails(b, peer);
+}
+
+/* Numbers the hosts; where ranks do not ask for memory, each has its own. */
+static void number_hosts(struct builder *b)
+{
+    for (int rank = 0; rank < b->mesh.size; rank++) {
+        int first = b->lanes == DHOLE__LANES_RING ? rank : 0;
+        while (strcmp(b->host[first], b->host[rank]) != 0)
+            first++;
+        b->mesh.host[rank] = first;
+        b->mesh.local += strcmp(b->host[rank], b->host[b->mesh.rank]) == 0;
+    }
+}
+
 static dhole_err build(struct builder *b)
 {
     dhole_err err = DHOLE_OK;
 
-    for (int peer = 0; peer < b->mesh.rank && !err; peer++) {
-        err = dial(b, peer, DHOLE__CHANNEL_CONTROL);
-        if (!err)
-            err = dial(b, peer, DHOLE__CHANNEL_LANE);
-    }
-    for (int peer = b->mesh.rank + 1; peer < b->mesh.size && !err; peer++)
-        err = wait_for(b, peer, DHOLE__CHANNEL_LANE);
+    for (int peer = 0; peer < b->mesh.size && !err; peer++)
+        if (peer != b->mesh.rank)
+            err = connect_peer(b, peer);
+    number_hosts(b);
     return err;
 }
 
+static void close_rails(struct builder *b)
+{
+    for (int peer = 0; peer < b->mesh.size; peer++)
+        for (int rail = 0; rail < dhole__rails_max; rail++)
+            dhole__conn_close(b->rail[peer][rail]);
+}
+
 dhole_err dhole__mesh_open(struct dhole__transport *transport, const dhole_options *options,
-                           dhole__deadline deadline, struct dhole__mesh *out)
+                           enum dhole__lanes lanes, dhole__deadline deadline,
+                           struct dhole__mesh *out)
 {
     struct builder *b = dhole__sys.calloc(1, sizeof *b);
     dhole_err err;
@@ -387,12 +502,15 @@ dhole_err dhole__mesh_open(struct dhole__transport *transport, const dhole_optio
         return dhole__fail_nomem(sizeof *b, "joining the group");
     b->transport = transport;
     b->options = options;
+    b->lanes = lanes;
     b->deadline = deadline;
     b->mesh.rank = options->rank;
     b->mesh.size = options->size;
+    snprintf(b->host[options->rank], sizeof b->host[0], "%s", options->host);
     err = build(b);
     for (int i = 0; i < calls_max; i++)
         hang_up(&b->call[i]);
+    close_rails(b); /* that are no lane yet */
     if (err)
         dhole__mesh_close(&b->mesh);
     else

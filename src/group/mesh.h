@@ -5,20 +5,23 @@
 
 #include "coll/comm.h"
 #include "dhole/group.h"
+#include "group/hello.h"
 #include "transport/transport.h"
 
 struct dhole__mesh {
     int rank, size;
     struct dhole__conn *control[dhole__rank_max]; /* NULL for this rank itself */
     struct dhole__conn *lane[dhole__rank_max];
+    int host[dhole__rank_max]; /* the same number for ranks that share memory */
+    int local;                 /* ranks on this host, this one included, whatever their lanes */
 };
 
 /* Connects to all other ranks over `transport`: dials the lower ones, then takes the higher
- * ones in. rank, size, session, agreement, identity, pins and cancel_fd of the options
+ * ones in. rank, size, session, agreement, host, identity, pins and cancel_fd of the options
  * are used; the strings are not NULL. *out is untouched on failure. */
 DHOLE__MUST_CHECK dhole_err dhole__mesh_open(struct dhole__transport *transport,
-                                             const dhole_options *options, dhole__deadline deadline,
-                                             struct dhole__mesh *out);
+                                             const dhole_options *options, enum dhole__lanes lanes,
+                                             dhole__deadline deadline, struct dhole__mesh *out);
 
 void dhole__mesh_close(struct dhole__mesh *mesh);
 

@@ -1,7 +1,8 @@
-/* The native backend: the collectives of src/coll over a mesh of one transport's
- * connections, watched by the liveness thread. */
+/* The native backends: the collectives of src/coll over a mesh of connections, watched by the
+ * liveness thread. */
 #include <stdlib.h>
 
+#include "base/os.h"
 #include "base/sys.h"
 #include "coll/coll.h"
 #include "group/backend.h"
@@ -21,11 +22,6 @@ static struct native *native_of(dhole_group *group)
     return (struct native *)group;
 }
 
-static dhole__deadline call_deadline(const struct native *native)
-{
-    return dhole__deadline_in(native->base.timeout_ms);
-}
-
 /* Turns what a collective met into the group's verdict, which is the same on all ranks. */
 static dhole_err settle(struct native *native, dhole_err err)
 {
@@ -35,6 +31,8 @@ static dhole_err settle(struct native *native, dhole_err err)
         return DHOLE_OK;
     if (err == DHOLE_ERR_PEER_LOST && culprit >= 0)
         return dhole__liveness_report_broken(native->live, culprit);
+    if (err == DHOLE_ERR_TIMEOUT && culprit >= 0)
+        return dhole__liveness_report_late(native->live, culprit, native->comm.hearsay);
     return dhole__liveness_report(native->live, err, culprit >= 0 ? culprit : native->base.rank);
 }
 
@@ -50,35 +48,53 @@ static void native_close(dhole_group *group)
 
 /* The transport is only needed to connect. It is closed before the barrier, so that whoever
  * is through can make its next group at once without meeting this one's listener. */
-static dhole_err connect_all(const struct dhole__transport_ops *ops, const dhole_options *options,
+static dhole_err connect_all(const struct dhole__transport_ops *ops, enum dhole__lanes lanes,
+                             const dhole_options *given, const int *other_fds,
                              struct dhole__mesh *mesh)
 {
+    char host[dhole__host_text_max];
+    dhole_options options = *given;
     struct dhole__transport_config config = {
-        .rank = options->rank,
-        .size = options->size,
-        .hosts = options->hosts,
-        .listen_fd = options->listen_fd,
-        .session = options->session,
+        .rank = options.rank,
+        .size = options.size,
+        .hosts = options.hosts,
+        .listen_fd = options.listen_fd,
+        .other_fds = other_fds,
+        .session = options.session,
     };
-    dhole__deadline deadline = dhole__deadline_in(options->connect_timeout_ms);
+    dhole__deadline deadline = dhole__deadline_in(options.connect_timeout_ms);
     struct dhole__transport *transport;
     dhole_err err;
 
-    if (options->size == 1) {
+    if (options.size == 1) {
         *mesh = (struct dhole__mesh){.size = 1};
         return DHOLE_OK;
+    }
+    if (options.host == NULL) {
+        dhole__host_text(host);
+        options.host = host;
     }
     err = dhole__transport_open(ops, &config, &transport);
     if (err)
         return err;
-    err = dhole__mesh_open(transport, options, deadline, mesh);
+    err = dhole__mesh_open(transport, &options, lanes, deadline, mesh);
     dhole__transport_close(transport);
     return err;
 }
 
+/* The first call, which returns when all ranks are there: whether any host is crowded, as that
+ * decides between algorithms. */
+static dhole_err agree(struct native *native, dhole__deadline deadline)
+{
+    bool crowded = native->mesh.local > dhole__cpu_count();
+
+    return dhole__all_reduce(&native->comm, DHOLE__MAX, &crowded, &native->comm.crowded, 1,
+                             DHOLE_BOOL, deadline);
+}
+
 static dhole_err open_over(const struct dhole__backend *backend,
-                           const struct dhole__transport_ops *ops, const dhole_options *options,
-                           dhole_group **out)
+                           const struct dhole__transport_ops *ops, enum dhole__lanes lanes,
+                           const dhole_options *options, const int *other_fds, dhole_group **out)
 {
     struct native *native = dhole__sys.calloc(1, sizeof *native);
     dhole_err err;
@@ -88,11 +104,11 @@ static dhole_err open_over(const struct dhole__backend *backend,
     native->base = (struct dhole_group){.backend = backend,
                                         .rank = options->rank,
                                         .size = options->size,
-                                        .timeout_ms = options->connect_timeout_ms};
+                                        .timeout_ms = options->timeout_ms};
     native->sealed = options->identity != NULL;
     native->comm.rank = options->rank;
     native->comm.size = options->size;
-    err = connect_all(ops, options, &native->mesh);
+    err = connect_all(ops, lanes, options, other_fds, &native->mesh);
     if (err == DHOLE_OK)
         err = dhole__comm_init(&native->comm);
     if (err == DHOLE_OK)
@@ -101,13 +117,14 @@ static dhole_err open_over(const struct dhole__backend *backend,
     if (err == DHOLE_OK) {
         for (int peer = 0; peer < options->size; peer++)
             native->comm.lane[peer] = native->mesh.lane[peer];
-        err = settle(native, dhole__barrier(&native->comm, call_deadline(native)));
+        dhole__topology_init(&native->comm.topology, native->mesh.host, options->size);
+        err = settle(native, agree(native, dhole__deadline_in(options->connect_timeout_ms)));
     }
     if (err) {
         native_close(&native->base);
         return err;
     }
-    native->base.timeout_ms = options->timeout_ms;
+    dhole__liveness_all_here(native->live);
     *out = &native->base;
     return DHOLE_OK;
 }
@@ -117,14 +134,14 @@ static dhole_err native_check(dhole_group *group)
     return dhole__liveness_check(native_of(group)->live);
 }
 
-static void native_abort(dhole_group *group, const char *why)
+static dhole_err native_fail(dhole_group *group, dhole_err err)
 {
-    dhole_err err =
-        dhole__fail(DHOLE_ERR_ABORTED, "rank %d aborted the group: %s", group->rank, why);
+    return dhole__liveness_report(native_of(group)->live, err, group->rank);
+}
 
-    /* What stands is what the next call returns. */
-    err = dhole__liveness_report(native_of(group)->live, err, group->rank);
-    (void)err;
+static struct dhole__liveness *native_liveness(dhole_group *group)
+{
+    return native_of(group)->live;
 }
 
 static void native_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
@@ -144,72 +161,135 @@ static void native_stats(const dhole_group *group, dhole_stats *stats)
         native->sealed ? (dhole_stats){.sealed_bytes = bytes} : (dhole_stats){.plain_bytes = bytes};
 }
 
-static dhole_err native_barrier(dhole_group *group)
+static dhole_err native_barrier(dhole_group *group, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__barrier(&n->comm, call_deadline(n)));
+    return settle(n, dhole__barrier(&n->comm, deadline));
 }
 
 static dhole_err native_all_reduce(dhole_group *group, enum dhole__op op, const void *in, void *out,
-                                   size_t count, dhole_dtype dtype)
+                                   size_t count, dhole_dtype dtype, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__all_reduce(&n->comm, op, in, out, count, dtype, call_deadline(n)));
+    return settle(n, dhole__all_reduce(&n->comm, op, in, out, count, dtype, deadline));
 }
 
 static dhole_err native_all_gather(dhole_group *group, const void *in, void *out, size_t count,
-                                   dhole_dtype dtype)
+                                   dhole_dtype dtype, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__all_gather(&n->comm, in, out, count, dtype, call_deadline(n)));
+    return settle(n, dhole__all_gather(&n->comm, in, out, count, dtype, deadline));
 }
 
 static dhole_err native_broadcast(dhole_group *group, void *data, size_t count, dhole_dtype dtype,
-                                  int root)
+                                  int root, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__broadcast(&n->comm, data, count, dtype, root, call_deadline(n)));
+    return settle(n, dhole__broadcast(&n->comm, data, count, dtype, root, deadline));
 }
 
 static dhole_err native_send(dhole_group *group, const void *data, size_t count, dhole_dtype dtype,
-                             int to)
+                             int to, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__send(&n->comm, data, count, dtype, to, call_deadline(n)));
+    return settle(n, dhole__send(&n->comm, data, count, dtype, to, deadline));
 }
 
 static dhole_err native_recv(dhole_group *group, void *data, size_t count, dhole_dtype dtype,
-                             int from)
+                             int from, dhole__deadline deadline)
 {
     struct native *n = native_of(group);
 
-    return settle(n, dhole__recv(&n->comm, data, count, dtype, from, call_deadline(n)));
+    return settle(n, dhole__recv(&n->comm, data, count, dtype, from, deadline));
 }
 
-static dhole_err open_tcp(const dhole_options *options, dhole_group **out)
+static dhole_err native_sendrecv(dhole_group *group, const void *in, size_t in_count, int to,
+                                 void *out, size_t out_count, int from, dhole_dtype dtype,
+                                 dhole__deadline deadline)
 {
-    return open_over(&dhole__backend_tcp, &dhole__transport_tcp, options, out);
+    struct native *n = native_of(group);
+
+    return settle(
+        n, dhole__sendrecv(&n->comm, in, in_count, to, out, out_count, from, dtype, deadline));
 }
 
-static dhole_err open_mem(const dhole_options *options, dhole_group **out)
+static dhole_err native_sum_scatter(dhole_group *group, const void *in, void *out, size_t count,
+                                    dhole_dtype dtype, dhole__deadline deadline)
 {
-    return open_over(&dhole__backend_mem, &dhole__transport_mem, options, out);
+    struct native *n = native_of(group);
+
+    return settle(n, dhole__sum_scatter(&n->comm, in, out, count, dtype, deadline));
 }
 
-/* The backends differ in their transport only. */
-#define NATIVE(transport)                                                                    \
+static dhole_err native_all_to_all(dhole_group *group, const void *in, void *out, size_t count,
+                                   dhole_dtype dtype, dhole__deadline deadline)
+{
+    struct native *n = native_of(group);
+
+    return settle(n, dhole__all_to_all(&n->comm, in, out, count, dtype, deadline));
+}
+
+static void native_send_start(dhole_group *group, struct dhole__message *message, const void *data,
+                              size_t count, dhole_dtype dtype, int to, dhole__deadline deadline)
+{
+    dhole__send_start(message, &native_of(group)->comm, data, count, dtype, to, deadline);
+}
+
+static void native_recv_start(dhole_group *group, struct dhole__message *message, void *data,
+                              size_t count, dhole_dtype dtype, int from, dhole__deadline deadline)
+{
+    dhole__recv_start(message, &native_of(group)->comm, data, count, dtype, from, deadline);
+}
+
+static dhole_err native_message_step(dhole_group *group, struct dhole__message *message,
+                                     bool *moved)
+{
+    return settle(native_of(group), dhole__message_step(message, moved));
+}
+
+static dhole_err open_tcp(const dhole_options *options, const int *other_fds, dhole_group **out)
+{
+    return open_over(&dhole__backend_tcp, &dhole__transport_tcp, DHOLE__LANES_RING, options,
+                     other_fds, out);
+}
+
+static dhole_err open_shm(const dhole_options *options, const int *other_fds, dhole_group **out)
+{
+    return open_over(&dhole__backend_shm, &dhole__transport_tcp, DHOLE__LANES_SHM, options,
+                     other_fds, out);
+}
+
+static dhole_err open_any(const dhole_options *options, const int *other_fds, dhole_group **out)
+{
+    return open_over(&dhole__backend_any, &dhole__transport_tcp, DHOLE__LANES_ANY, options,
+                     other_fds, out);
+}
+
+static dhole_err open_mem(const dhole_options *options, const int *other_fds, dhole_group **out)
+{
+    return open_over(&dhole__backend_mem, &dhole__transport_mem, DHOLE__LANES_RING, options,
+                     other_fds, out);
+}
+
+/* The backends differ in what their connections are made of only. */
+#define NATIVE(transport, addresses)                                                         \
     {                                                                                        \
-        .name = #transport, .open = open_##transport, .close = native_close,                 \
-        .check = native_check, .abort = native_abort, .set_idle = native_set_idle,           \
-        .stats = native_stats, .barrier = native_barrier, .all_reduce = native_all_reduce,   \
+        .name = #transport, .has_addresses = addresses, .open = open_##transport,            \
+        .close = native_close, .check = native_check, .liveness = native_liveness,           \
+        .fail = native_fail, .set_idle = native_set_idle, .stats = native_stats,             \
+        .barrier = native_barrier, .all_reduce = native_all_reduce,                          \
         .all_gather = native_all_gather, .broadcast = native_broadcast, .send = native_send, \
-        .recv = native_recv                                                                  \
+        .recv = native_recv, .sendrecv = native_sendrecv, .sum_scatter = native_sum_scatter, \
+        .all_to_all = native_all_to_all, .send_start = native_send_start,                    \
+        .recv_start = native_recv_start, .message_step = native_message_step                 \
     }
 
-const struct dhole__backend dhole__backend_tcp = NATIVE(tcp);
-const struct dhole__backend dhole__backend_mem = NATIVE(mem);
+const struct dhole__backend dhole__backend_tcp = NATIVE(tcp, true);
+const struct dhole__backend dhole__backend_shm = NATIVE(shm, true);
+const struct dhole__backend dhole__backend_any = NATIVE(any, true);
+const struct dhole__backend dhole__backend_mem = NATIVE(mem, false);

@@ -102,3 +102,53 @@ dhole_err dhole__reduce_many(enum dhole__op op, dhole_dtype dtype, const void *c
         fold_many(loops->fold[op][dtype], dhole_dtype_size(dtype), sources, n, out, count);
     return DHOLE_OK;
 }
+
+/* NULL: partial results are of the type itself. */
+static const struct dhole__wide_loops *wide_loops(enum dhole__op op, dhole_dtype dtype)
+{
+    if (op != DHOLE__SUM)
+        return NULL;
+    if (dtype == DHOLE_F16)
+        return &dhole__loops()->f16;
+    return dtype == DHOLE_BF16 ? &dhole__loops()->bf16 : NULL;
+}
+
+size_t dhole__reduce_partial_size(enum dhole__op op, dhole_dtype dtype)
+{
+    return wide_loops(op, dtype) != NULL ? sizeof(float) : dhole_dtype_size(dtype);
+}
+
+dhole_err dhole__reduce_partial(enum dhole__op op, dhole_dtype dtype, const void *const *sources,
+                                int n, void *out, size_t count)
+{
+    const struct dhole__wide_loops *wide = wide_loops(op, dtype);
+
+    if (wide == NULL)
+        return dhole__reduce_many(op, dtype, sources, n, out, count);
+    wide->start(out, sources[0], count);
+    for (int i = 1; i < n; i++)
+        wide->add(out, sources[i], count);
+    return DHOLE_OK;
+}
+
+dhole_err dhole__reduce_partials(enum dhole__op op, dhole_dtype dtype, const void *const *partials,
+                                 int n, void *out, size_t count)
+{
+    enum { strip = strip_bytes / sizeof(float), size = 2 };
+    const struct dhole__wide_loops *wide = wide_loops(op, dtype);
+    dhole__fold_loop *add = dhole__loops()->fold[DHOLE__SUM][DHOLE_F32];
+    _Alignas(64) float acc[strip];
+
+    if (wide == NULL)
+        return dhole__reduce_many(op, dtype, partials, n, out, count);
+    for (size_t done = 0; done < count; done += strip) {
+        const size_t len = count - done < strip ? count - done : strip;
+        const size_t offset = done * sizeof(float);
+
+        memcpy(acc, at(partials[0], offset), len * sizeof(float));
+        for (int i = 1; i < n; i++)
+            add(acc, at(partials[i], offset), acc, len);
+        wide->finish(acc, (uint8_t *)out + done * size, len);
+    }
+    return DHOLE_OK;
+}

@@ -37,4 +37,16 @@ DHOLE__MUST_CHECK dhole_err dhole__reduce_many(enum dhole__op op, dhole_dtype dt
                                                const void *const *sources, int n, void *out,
                                                size_t count);
 
+/* dhole__reduce_many in two steps, for sources that come in several sets: each set gives partial
+ * results of dhole__reduce_partial_size bytes each, and those give the results. Sums of f16 and
+ * bf16 have f32 partials, aligned as such, and are rounded once, in the second step. Here out may
+ * not overlap the sources or partials. */
+size_t dhole__reduce_partial_size(enum dhole__op op, dhole_dtype dtype);
+DHOLE__MUST_CHECK dhole_err dhole__reduce_partial(enum dhole__op op, dhole_dtype dtype,
+                                                  const void *const *sources, int n, void *out,
+                                                  size_t count);
+DHOLE__MUST_CHECK dhole_err dhole__reduce_partials(enum dhole__op op, dhole_dtype dtype,
+                                                   const void *const *partials, int n, void *out,
+                                                   size_t count);
+
 #endif

@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "seal/seal.h"
-#include "seal/walk.h"
+#include "transport/walk.h"
 
 enum {
     dhole__record_header = 8,

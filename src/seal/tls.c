@@ -17,8 +17,8 @@
 #include "seal/identity.h"
 #include "seal/ossl.h"
 #include "seal/tls.h"
-#include "seal/walk.h"
 #include "transport/io.h"
+#include "transport/walk.h"
 
 enum {
     accepted = 1,           /* the server's byte */

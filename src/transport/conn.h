@@ -1,6 +1,6 @@
 /* A connection: one ordered, reliable stream of bytes to one peer, both ways.
  *
- * This is the seam between whoever moves bytes (tcp, mem, later shm and rdma),
+ * This is the seam between whoever moves bytes (tcp, shm, mem, later rdma),
  * whoever changes them on the way (the seal, a filter over another connection),
  * and whoever uses them (the collectives). It never waits: send and recv move
  * what can be moved now, and a caller that must wait arms the connection and
@@ -12,6 +12,7 @@
 #define DHOLE_TRANSPORT_CONN_H
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -30,8 +31,9 @@ struct dhole__conn_ops {
      * what a filter adds (DHOLE_ERR_AUTH). */
     dhole_err (*send)(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved);
 
-    /* Fills iov[0..n) with what is there; *moved may be 0. The end of the stream
-     * is DHOLE_ERR_PEER_LOST. */
+    /* Fills iov[0..n) with what is there; *moved may be 0. A caller that was told less than it
+     * offered must offer the rest, the same memory, next: a filter may have put later bytes there
+     * already. The end of the stream is DHOLE_ERR_PEER_LOST. */
     dhole_err (*recv)(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved);
 
     /* Says what to poll for to learn that send (or recv) can move bytes. False:
@@ -49,16 +51,23 @@ struct dhole__conn_ops {
 /* Embedded as the first member of every connection. */
 struct dhole__conn {
     const struct dhole__conn_ops *ops;
-    uint64_t sent; /* bytes that crossed this connection */
-    uint64_t received;
+    _Atomic uint64_t sent; /* bytes that crossed this connection; any thread may look */
+    _Atomic uint64_t received;
 };
+
+static inline void dhole__conn_count(_Atomic uint64_t *bytes, size_t more)
+{
+    uint64_t before = atomic_load_explicit(bytes, memory_order_relaxed);
+
+    atomic_store_explicit(bytes, before + more, memory_order_relaxed);
+}
 
 static inline dhole_err dhole__conn_send(struct dhole__conn *conn, const struct iovec *iov, int n,
                                          size_t *moved)
 {
     dhole_err err = conn->ops->send(conn, iov, n, moved);
 
-    conn->sent += *moved;
+    dhole__conn_count(&conn->sent, *moved);
     return err;
 }
 
@@ -67,7 +76,7 @@ static inline dhole_err dhole__conn_recv(struct dhole__conn *conn, const struct 
 {
     dhole_err err = conn->ops->recv(conn, iov, n, moved);
 
-    conn->received += *moved;
+    dhole__conn_count(&conn->received, *moved);
     return err;
 }
 

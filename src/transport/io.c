@@ -6,11 +6,20 @@
 #include "base/os.h"
 #include "base/sys.h"
 
-/* How long to spin before sleeping. A wake-up costs 30 us, and several times that where a virtual
- * processor has gone idle, which a pipeline would pay twice a token; so the spin
- * outlasts what a stage of a small model computes. A longer wait costs these 5 ms of
- * processor, once. */
-enum { spin_ns = 5000000, yield_ns = 1000, tries_per_look = 8 };
+/* How long to spin before sleeping, and how often meanwhile to look at the clock and to give the
+ * processor away.
+ *
+ * A wake-up costs 30 us, and several times that where a virtual processor has gone idle, which a
+ * pipeline would pay twice a token; so the spin outlasts what a stage of a small model computes. A
+ * longer wait costs these 5 ms of processor, once. Where ranks outnumber the processors, what a
+ * rank waits for is often a rank that waits for its processor. */
+struct pace {
+    int64_t spin_ns, yield_ns;
+    unsigned tries_per_look;
+};
+
+static const struct pace alone = {5000000, 1000, 8};
+static const struct pace crowded_pace = {20000, 0, 1};
 
 static void advance(struct dhole__io *io, size_t moved)
 {
@@ -96,40 +105,37 @@ static dhole_err sleep_for(struct dhole__io *io, int n, dhole__deadline deadline
     return dhole__io_poll(pfds, count, deadline);
 }
 
-/* Passes the time until the next try. Ranks may share a core, so this one gives it away every few
- * microseconds; the clock is not worth reading more often than that either. */
 struct spin {
+    const struct pace *pace;
     unsigned tries;
     int64_t yielded, until;
 };
 
+/* Passes the time until the next try; returns the time now, or 0 when it did not look. */
 static int64_t spin_once(struct spin *spin)
 {
     int64_t now;
 
     dhole__cpu_relax();
-    if (++spin->tries % tries_per_look != 0)
+    if (++spin->tries % spin->pace->tries_per_look != 0)
         return 0;
     now = dhole__now();
     if (spin->until == 0)
-        spin->until = now + spin_ns;
-    if (now - spin->yielded >= yield_ns) {
+        spin->until = now + spin->pace->spin_ns;
+    if (spin->yielded == 0 && spin->pace->yield_ns > 0)
+        spin->yielded = now; /* the first wait is often the only one */
+    if (now - spin->yielded >= spin->pace->yield_ns) {
         sched_yield();
         spin->yielded = now;
     }
     return now;
 }
 
-dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
-{
-    return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){NULL, NULL});
-}
-
 dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadline,
-                             const struct dhole__idle *idle)
+                             const struct dhole__idle *idle, bool crowded)
 {
+    struct spin spin = {.pace = crowded ? &crowded_pace : &alone};
     bool more = idle->run != NULL;
-    struct spin spin = {0};
 
     for (;;) {
         int64_t now;
@@ -153,6 +159,11 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
         if (err)
             return err;
     }
+}
+
+dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
+{
+    return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){NULL, NULL}, false);
 }
 
 dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline)

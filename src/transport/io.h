@@ -58,10 +58,11 @@ struct dhole__idle {
  * deadline (DHOLE_ERR_TIMEOUT); dhole__io_left tells which are unfinished. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline);
 
-/* The same, calling *idle before it begins to spin. */
+/* The same, calling *idle before it begins to spin. Where more ranks than processors are at work
+ * (`crowded`) it spins less, and gives the processor away with every try. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run_idle(struct dhole__io *io, int n,
                                                dhole__deadline deadline,
-                                               const struct dhole__idle *idle);
+                                               const struct dhole__idle *idle, bool crowded);
 
 /* The same for a single transfer. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline);

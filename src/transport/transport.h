@@ -4,12 +4,13 @@
 #define DHOLE_TRANSPORT_TRANSPORT_H
 
 #include "base/clock.h"
-#include "transport/conn.h"
+#include "transport/rails.h"
 
 struct dhole__transport_config {
     int rank, size;
-    const char *const *hosts; /* address of each rank, where the transport has any */
-    int listen_fd;            /* a listening socket, or -1 */
+    const char *const *hosts; /* addresses of each rank, where the transport has any */
+    int listen_fd;            /* a listening socket for this rank's first address, or -1 */
+    const int *other_fds;     /* the same for its other addresses; NULL: none */
     const char *session;      /* never NULL */
 };
 
@@ -24,16 +25,17 @@ struct dhole__transport_ops {
     dhole_err (*open)(struct dhole__transport *transport,
                       const struct dhole__transport_config *config);
 
-    /* Connects to a peer, which may be yet to start. Blocks until the deadline. */
-    dhole_err (*connect)(struct dhole__transport *transport, int peer, dhole__deadline deadline,
-                         struct dhole__conn **out);
+    /* Connects to a peer, which may be yet to start, at its address number `rail`. Blocks until the
+     * deadline. */
+    dhole_err (*connect)(struct dhole__transport *transport, int peer, int rail,
+                         dhole__deadline deadline, struct dhole__conn **out);
 
     /* Takes a connection that has come in, from whomever; *out is NULL when there is none.
      * Does not wait. */
     dhole_err (*accept)(struct dhole__transport *transport, struct dhole__conn **out);
 
-    /* What to poll for to learn of the next one; as in struct dhole__conn_ops. */
-    bool (*arm)(struct dhole__transport *transport, struct pollfd *pfd);
+    /* Fills what to poll for to learn of the next one, and returns how many. */
+    int (*arm)(struct dhole__transport *transport, struct pollfd pfds[static dhole__rails_max]);
 
     /* Connections that it made live on. */
     void (*close)(struct dhole__transport *transport);
@@ -41,6 +43,7 @@ struct dhole__transport_ops {
 
 struct dhole__transport {
     const struct dhole__transport_ops *ops;
+    int rails; /* addresses of each rank, which are to share the load; set by open */
 };
 
 extern const struct dhole__transport_ops dhole__transport_tcp;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include "base/sys.h"
 #include "data.h"
@@ -35,6 +36,21 @@ static void *failing_calloc(size_t n, size_t size)
 static void *failing_aligned_alloc(size_t align, size_t size)
 {
     return fails(ENOMEM) ? NULL : real.aligned_alloc(align, size);
+}
+
+static int failing_open(const char *path, int flags, mode_t mode)
+{
+    return fails(EMFILE) ? -1 : real.open(path, flags, mode);
+}
+
+static int failing_fstat(int fd, struct stat *st)
+{
+    return fails(EIO) ? -1 : real.fstat(fd, st);
+}
+
+static void *failing_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+    return fails(ENOMEM) ? MAP_FAILED : real.mmap(addr, length, prot, flags, fd, offset);
 }
 
 static int failing_pipe(int fds[2])
@@ -94,13 +110,68 @@ static void join_and_sum(struct rank *r)
     atomic_store(&at_work, false);
 }
 
+static dhole_err exchange_later(struct rank *r, dhole_group *group)
+{
+    int32_t own = r->rank, theirs = -1;
+    dhole_request *request[2];
+    int peer = !r->rank, posted = 0;
+    dhole_err err = dhole_irecv(group, &theirs, 1, DHOLE_I32, peer, &request[0]);
+
+    posted += !err;
+    if (err == DHOLE_OK)
+        err = dhole_isend(group, &own, 1, DHOLE_I32, peer, &request[1]);
+    posted += !err;
+    for (int i = 0; i < posted; i++) {
+        dhole_err ended = dhole_wait(request[i]);
+        err = err ? err : ended;
+    }
+    if (err == DHOLE_OK)
+        ASSERT_EQ(theirs, peer);
+    return err;
+}
+
+static void regroup_and_exchange(struct rank *r, dhole_group *group)
+{
+    dhole_group *part = NULL, *rest = NULL;
+    dhole_err err = exchange_later(r, group);
+
+    if (err == DHOLE_OK)
+        err = dhole_split(group, 0, -1, &part);
+    if (err == DHOLE_OK)
+        err = exchange_later(r, part);
+    if (err)
+        ASSERT(strlen(dhole_error_message()) > 0);
+    dhole_abort(group, "to shrink it");
+    if (dhole_shrink(group, &rest) != DHOLE_OK)
+        ASSERT(strlen(dhole_error_message()) > 0);
+    dhole_group_free(rest);
+    dhole_group_free(part);
+}
+
+/* The same for requests, split and shrink. With so little time joining may fail by itself. */
+static void join_and_regroup(struct rank *r)
+{
+    dhole_err err;
+
+    r->options.connect_timeout_ms = short_ms;
+    r->options.timeout_ms = short_ms;
+    err = dhole_init(&r->options, &r->group);
+    ranks_meet(r);
+    atomic_store(&at_work, true);
+    if (err == DHOLE_OK)
+        regroup_and_exchange(r, r->group);
+    dhole_group_free(r->group);
+    ranks_meet(r);
+    atomic_store(&at_work, false);
+}
+
 /* Fails the 1st, 2nd, ... of the calls until a run has fewer of them, or `most`. */
-static void fail_each(const struct backend *backend, int most)
+static void fail_each(const struct backend *backend, rank_body *body, int most)
 {
     for (int n = 1; n <= most; n++) {
         atomic_store(&calls, 0);
         atomic_store(&failing_call, n);
-        run_ranks(backend, 2, join_and_sum, NULL);
+        run_ranks(backend, 2, body, NULL);
         if (atomic_load(&calls) < n)
             break;
     }
@@ -112,20 +183,43 @@ ON_EVERY_BACKEND(every_allocation_fails_once)
     dhole__sys.malloc = failing_malloc;
     dhole__sys.calloc = failing_calloc;
     dhole__sys.aligned_alloc = failing_aligned_alloc;
-    fail_each(backend, 60);
+    fail_each(backend, join_and_sum, 60);
     dhole__sys = real;
 }
 
-#define FAIL_ONE(call, backend, most)     \
-    TEST(every_##call##_fails_once)       \
-    {                                     \
-        real = dhole__sys;                \
-        dhole__sys.call = failing_##call; \
-        fail_each(&backend, most);        \
-        dhole__sys = real;                \
+static void fail_each_allocation_later(const struct backend *backend)
+{
+    real = dhole__sys;
+    dhole__sys.malloc = failing_malloc;
+    dhole__sys.calloc = failing_calloc;
+    dhole__sys.aligned_alloc = failing_aligned_alloc;
+    fail_each(backend, join_and_regroup, 150);
+    dhole__sys = real;
+}
+
+TEST(every_later_allocation_fails_once_mem)
+{
+    fail_each_allocation_later(&backend_mem);
+}
+
+TEST(every_later_allocation_fails_once_tcp)
+{
+    fail_each_allocation_later(&backend_tcp);
+}
+
+#define FAIL_ONE(call, backend, most)            \
+    TEST(every_##call##_fails_once)              \
+    {                                            \
+        real = dhole__sys;                       \
+        dhole__sys.call = failing_##call;        \
+        fail_each(&backend, join_and_sum, most); \
+        dhole__sys = real;                       \
     }
 
 FAIL_ONE(pipe, backend_mem, 20)
+FAIL_ONE(open, backend_shm, 20)
+FAIL_ONE(fstat, backend_shm, 20)
+FAIL_ONE(mmap, backend_shm, 20)
 FAIL_ONE(socket, backend_tcp, 20)
 FAIL_ONE(accept, backend_tcp, 20)
 FAIL_ONE(connect, backend_tcp, 20)

@@ -6,9 +6,6 @@
 
 enum { large = (1 << 20) + 3 }; /* elements */
 
-static const int many_ranks[] = {1, 2, 3, 4, 7, 8, 0};
-static const int few_ranks[] = {2, 3, 0};
-
 static const size_t small_counts[] = {0, 1, 5, 257};
 enum { small_count_max = 257 };
 
@@ -21,15 +18,8 @@ static const struct {
     {DHOLE__MIN, dhole_all_min},
 };
 
-/* Sealed groups cost a handshake a pair, and the seal does not know how many ranks there are. */
-static void on_rank_counts(const struct backend *backend, rank_body *body)
-{
-    for (const int *size = backend->sealed ? few_ranks : many_ranks; *size != 0; size++)
-        run_group(backend, *size, body, NULL);
-}
-
 /* The outputs of all ranks, for one of them to look at. */
-static uint8_t *outputs[ranks_max];
+static uint8_t *outputs[8];
 
 /* Ranks call it with their output of `bytes`; all must be the same. */
 static void expect_same_everywhere(struct rank *r, uint8_t *out, size_t bytes, const char *what)
@@ -78,7 +68,7 @@ static void reduce_all_types(struct rank *r)
 
 ON_EVERY_BACKEND(reductions_of_every_type)
 {
-    on_rank_counts(backend, reduce_all_types);
+    run_group_of_each_size(backend, reduce_all_types, NULL);
 }
 
 static void reduce_large(struct rank *r)
@@ -101,7 +91,7 @@ static void reduce_large(struct rank *r)
 
 ON_EVERY_BACKEND(large_reductions)
 {
-    on_rank_counts(backend, reduce_large);
+    run_group_of_each_size(backend, reduce_large, NULL);
 }
 
 static void check_gather(struct rank *r, dhole_dtype dtype, size_t count, bool in_place,
@@ -138,7 +128,7 @@ static void gather(struct rank *r)
 
 ON_EVERY_BACKEND(gathers_of_every_type)
 {
-    on_rank_counts(backend, gather);
+    run_group_of_each_size(backend, gather, NULL);
 }
 
 static void check_broadcast(struct rank *r, dhole_dtype dtype, size_t count, int root,
@@ -157,12 +147,16 @@ static void check_broadcast(struct rank *r, dhole_dtype dtype, size_t count, int
 
 static void broadcast(struct rank *r)
 {
+    static const size_t large_counts[] = {65536, 65537, 3 * (128 << 10), 7 * (128 << 10) + 2};
     uint8_t *data = malloc(2 * (size_t)large), *want = malloc(2 * (size_t)large);
 
     for (int root = 0; root < r->size; root++)
         for (int dtype = DHOLE_BOOL; dtype <= DHOLE_C64; dtype++)
             for (size_t c = 0; c < sizeof small_counts / sizeof small_counts[0]; c++)
                 check_broadcast(r, (dhole_dtype)dtype, small_counts[c], root, data, want);
+    for (int root = 0; root < r->size; root++)
+        for (size_t c = 0; c < sizeof large_counts / sizeof large_counts[0]; c++)
+            check_broadcast(r, DHOLE_U8, large_counts[c], root, data, want);
     check_broadcast(r, DHOLE_F16, large, r->size - 1, data, want);
     free(data);
     free(want);
@@ -170,7 +164,7 @@ static void broadcast(struct rank *r)
 
 ON_EVERY_BACKEND(broadcasts_from_every_root)
 {
-    on_rank_counts(backend, broadcast);
+    run_group_of_each_size(backend, broadcast, NULL);
 }
 
 static void check_point(struct rank *r, int from, int to, dhole_dtype dtype, size_t count,
@@ -210,7 +204,7 @@ static void between_all_pairs(struct rank *r)
 
 ON_EVERY_BACKEND(messages_between_all_pairs)
 {
-    on_rank_counts(backend, between_all_pairs);
+    run_group_of_each_size(backend, between_all_pairs, NULL);
 }
 
 /* Shapes that differ from message to message (mlx #3149: wrong data or a hang). */
@@ -254,7 +248,7 @@ static void count_arrivals(struct rank *r)
 
 ON_EVERY_BACKEND(no_rank_leaves_a_barrier_before_all_came)
 {
-    for (const int *size = backend->sealed ? few_ranks : many_ranks; *size != 0; size++) {
+    for (const int *size = rank_counts(backend); *size != 0; size++) {
         _Atomic int arrived = 0;
         run_group(backend, *size, count_arrivals, &arrived);
     }

@@ -9,10 +9,15 @@
 
 enum { deadline_ms = 20000, run_limit_s = 50, slow_factor = 4 };
 
-const struct backend backend_mem = {"mem", false};
-const struct backend backend_tcp = {"tcp", false};
-const struct backend backend_mem_sealed = {"mem", true};
-const struct backend backend_tcp_sealed = {"tcp", true};
+const struct backend backend_mem = {.name = "mem"};
+const struct backend backend_tcp = {.name = "tcp"};
+const struct backend backend_rails = {.name = "tcp", .rails = true};
+const struct backend backend_shm = {.name = "shm"};
+const struct backend backend_mixed = {.name = "any", .mixed = true};
+const struct backend backend_mem_sealed = {.name = "mem", .sealed = true};
+const struct backend backend_tcp_sealed = {.name = "tcp", .sealed = true};
+const struct backend backend_rails_sealed = {.name = "tcp", .sealed = true, .rails = true};
+const struct backend backend_shm_sealed = {.name = "shm", .sealed = true};
 
 struct meeting {
     pthread_mutex_t lock;
@@ -77,6 +82,15 @@ int free_port(const char *address)
     return 0;
 }
 
+/* A second port, and the first one again. */
+static void add_rails(char address[static 96])
+{
+    char first[32];
+
+    snprintf(first, sizeof first, "%s", address);
+    snprintf(address, 96, "%s,127.0.0.1:%d,%s", first, free_port("127.0.0.1"), first);
+}
+
 void world_open(struct world *world, const struct backend *backend, int size)
 {
     static int worlds;
@@ -87,9 +101,11 @@ void world_open(struct world *world, const struct backend *backend, int size)
     snprintf(world->session, sizeof world->session, "test %d-%d", (int)getpid(), worlds++);
     for (int i = 0; i < size; i++) {
         world->listen_fd[i] = -1;
-        if (strcmp(backend->name, "tcp") == 0) {
+        if (strcmp(backend->name, "mem") != 0) {
             world->listen_fd[i] = listen_anywhere(world->address[i]);
             world->hosts[i] = world->address[i];
+            if (backend->rails)
+                add_rails(world->address[i]);
         }
         if (backend->sealed) {
             ASSERT_OK(dhole_identity_generate(&world->identity[i]));
@@ -120,6 +136,8 @@ dhole_options world_options(const struct world *world, int rank)
     options.connect_timeout_ms = patient(deadline_ms);
     if (world->hosts[0] != NULL)
         options.hosts = world->hosts;
+    if (world->backend->mixed)
+        options.host = rank % 2 ? "one host" : "another host";
     if (world->backend->sealed) {
         options.identity = world->identity[rank];
         options.pins = world->pin;
@@ -224,4 +242,17 @@ void run_group(const struct backend *backend, int size, rank_body *body, void *a
     struct joined joined = {body, arg};
 
     run_ranks(backend, size, join_and_run, &joined);
+}
+
+const int *rank_counts(const struct backend *backend)
+{
+    static const int many[] = {1, 2, 3, 4, 7, 8, 0}, few[] = {2, 3, 0};
+
+    return backend->sealed ? few : many;
+}
+
+void run_group_of_each_size(const struct backend *backend, rank_body *body, void *arg)
+{
+    for (const int *size = rank_counts(backend); *size != 0; size++)
+        run_group(backend, *size, body, arg);
 }

@@ -39,7 +39,7 @@ static void pause_ms(int64_t ms)
 static void join_among_strangers(struct rank *r)
 {
     const struct stranger *s = r->arg;
-    int fds[200];
+    int fds[250];
     float one = 1, sum;
 
     if (r->rank == 1) {
@@ -62,6 +62,7 @@ static void run_stranger(const struct stranger *stranger)
 {
     run_ranks(&backend_tcp, 2, join_among_strangers, (void *)stranger);
     run_ranks(&backend_tcp_sealed, 2, join_among_strangers, (void *)stranger);
+    run_ranks(&backend_shm_sealed, 2, join_among_strangers, (void *)stranger);
 }
 
 /* What a rank sends first, as anyone can see it on the wire: rank 1 to rank 0, control. */
@@ -79,7 +80,7 @@ TEST(callers_that_say_nothing)
 
 TEST(more_silent_callers_than_are_waited_for)
 {
-    run_stranger(&(struct stranger){.calls = 150, .stays = true});
+    run_stranger(&(struct stranger){.calls = 250, .stays = true});
 }
 
 TEST(callers_of_another_protocol)

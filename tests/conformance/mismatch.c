@@ -7,7 +7,7 @@ enum { big = 1 << 20, in_time_ms = 4000 };
 
 static float *buffer_of(const struct rank *r)
 {
-    static float buffers[ranks_max][2 * big];
+    static float buffers[3][2 * big];
 
     return buffers[r->rank];
 }
@@ -49,6 +49,50 @@ static dhole_err gather_5(struct rank *r)
 static dhole_err gather_nothing(struct rank *r)
 {
     return dhole_all_gather(r->group, NULL, NULL, 0, DHOLE_F32);
+}
+
+static dhole_err scatter_5(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_sum_scatter(r->group, data, data + big, 5, DHOLE_F32);
+}
+
+static dhole_err scatter_big(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_sum_scatter(r->group, data, data + (size_t)r->rank * (big / 2), big / 2,
+                             DHOLE_F32);
+}
+
+static dhole_err exchange_5(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_all_to_all(r->group, data, data + big, 5, DHOLE_F32);
+}
+
+static dhole_err exchange_5_integers(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_all_to_all(r->group, data, data + big, 5, DHOLE_I32);
+}
+
+static dhole_err exchange_big(struct rank *r)
+{
+    return dhole_all_to_all(r->group, buffer_of(r), buffer_of(r), big / 2, DHOLE_F32);
+}
+
+static dhole_err broadcast_big_from_0(struct rank *r)
+{
+    return dhole_broadcast(r->group, buffer_of(r), big, DHOLE_F32, 0);
+}
+
+static dhole_err broadcast_less_from_0(struct rank *r)
+{
+    return dhole_broadcast(r->group, buffer_of(r), big / 2, DHOLE_F32, 0);
 }
 
 static dhole_err broadcast_from_0(struct rank *r)
@@ -96,6 +140,20 @@ static dhole_err recv_5_halves(struct rank *r)
     return from_other(r, 5, DHOLE_F16);
 }
 
+static dhole_err swap_5_for_5(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_sendrecv(r->group, data, 5, !r->rank, data + big, 5, !r->rank, DHOLE_F32);
+}
+
+static dhole_err swap_5_for_6(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    return dhole_sendrecv(r->group, data, 5, !r->rank, data + big, 6, !r->rank, DHOLE_F32);
+}
+
 static const struct disagreement {
     const char *name;
     one_call *last; /* what the last rank calls */
@@ -109,6 +167,14 @@ static const struct disagreement {
     {"large and small", sum_big, sum_5, {"of 1048576", "of 5"}},
     {"order", barrier, sum_5, {"barrier", "all_sum"}},
     {"nothing and something", gather_nothing, gather_5, {"of 0", "of 5"}},
+    {"scatter and sum", scatter_5, sum_5, {"sum_scatter", "all_sum"}},
+    {"large sum and scatter", sum_big, scatter_big, {"all_sum", "sum_scatter"}},
+    {"exchange and gather", exchange_5, gather_5, {"all_to_all", "all_gather"}},
+    {"exchanged type", exchange_5_integers, exchange_5, {"int32", "float32"}},
+    {"exchanged count", exchange_big, exchange_5, {"of 524288", "of 5"}},
+    {"scattered count", scatter_5, scatter_big, {"of 5", "of 524288"}},
+    {"large broadcasts", broadcast_less_from_0, broadcast_big_from_0, {"of 524288", "of 1048576"}},
+    {"large and small broadcast", broadcast_big_from_0, broadcast_from_0, {"of 1048576", "of 5"}},
 };
 
 /* A rank whose own part is done may learn of it in its next call only. */
@@ -146,6 +212,8 @@ static const struct disagreement disagreements_of_two[] = {
     {"message's type", recv_5_halves, send_5, {"float16", "float32"}},
     {"message far too short", recv_big, send_5, {"of 1048576", "of 5"}},
     {"message and collective", recv_6, sum_5, {"send/recv", "all_sum"}},
+    {"swapped count", swap_5_for_6, swap_5_for_5, {"of 6", "of 5"}},
+    {"swap and collective", swap_5_for_5, exchange_5, {"send/recv", "all_to_all"}},
 };
 
 ON_EVERY_BACKEND(disagreements_of_two_ranks)
@@ -177,4 +245,39 @@ static void receive_too_little(struct rank *r)
 ON_EVERY_BACKEND(a_longer_message_does_not_overrun)
 {
     run_group(backend, 2, receive_too_little, NULL);
+}
+
+/* What a rank does wrong with itself; the others learn of it too. */
+static const struct alone {
+    size_t sent, expected; /* 0 sent: nothing at all */
+    dhole_dtype type;
+    const char *quotes[2];
+} alone[] = {
+    {0, 5, DHOLE_F32, {"of 5 float32", "nothing"}},
+    {6, 5, DHOLE_F32, {"of 5 float32", "6 float32"}},
+    {5, 5, DHOLE_I32, {"of 5 int32", "5 float32"}},
+};
+
+static void disagree_with_oneself(struct rank *r)
+{
+    const struct alone *a = r->arg;
+    dhole_err err = DHOLE_OK;
+
+    if (r->rank == 1) {
+        if (a->sent > 0)
+            ASSERT_OK(dhole_send(r->group, buffer_of(r), a->sent, DHOLE_F32, 1));
+        err = dhole_recv(r->group, buffer_of(r), a->expected, a->type, 1);
+    }
+    if (err == DHOLE_OK)
+        err = dhole_barrier(r->group);
+    ASSERT_ERR(err, DHOLE_ERR_MISMATCH);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1");
+    for (int i = 0; i < 2; i++)
+        ASSERT_CONTAINS(dhole_error_message(), a->quotes[i]);
+}
+
+ON_EVERY_BACKEND(disagreements_with_oneself)
+{
+    for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
+        run_group(backend, 3, disagree_with_oneself, (void *)&alone[i]);
 }

@@ -138,6 +138,10 @@ def program(tally):
     common = ["--dhole", BUILD / "release/bin/dhole", "--model", os.environ["DHOLE_TEST_MODEL"]]
     run(tally, sys.executable, "tests/cli/run.py", *common, "--asan-dhole", BUILD / "asan/bin/dhole",
         env=SANITIZER_OPTIONS)
+    run(tally, sys.executable, "tests/cli/bench.py", *common[:2])
+    launch = [sys.executable, "tests/cli/launch.py", "--launched", BUILD / "release/bin/launched"]
+    run(tally, *launch, "--dhole", BUILD / "release/bin/dhole")
+    run(tally, *launch, "--dhole", BUILD / "asan/bin/dhole", "--only", "launch:", env=SANITIZER_OPTIONS)
     run(tally, sys.executable, "tests/reference/run.py", *common)
 
 

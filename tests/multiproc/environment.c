@@ -3,16 +3,14 @@
 
 enum { ranks = 3 };
 
-static const char *const variables[] = {
-    "DHOLE_RANK",      "DHOLE_HOSTFILE",    "DHOLE_SEAL",   "MLX_RANK",
-    "MLX_HOSTFILE",    "MLX_WORLD_SIZE",    "JACCL_RANK",   "JACCL_IBV_DEVICES",
-    "MLX_IBV_DEVICES", "JACCL_COORDINATOR", "NCCL_HOST_IP", "MLX_JACCL_COORDINATOR",
-};
+extern char **environ;
 
 static void clear_environment(void)
 {
-    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
-        unsetenv(variables[i]);
+    static char *nothing[] = {NULL};
+
+    environ = nothing;
+    setenv("TMPDIR", test_dir(), 1);
 }
 
 static char hostfile[256];
@@ -89,9 +87,19 @@ TEST(mlx_hostfiles_may_be_flat)
     run_by_environment("MLX_RANK", "MLX_HOSTFILE", NULL);
 }
 
+/* Two ports of each rank. */
 TEST(a_rank_may_have_several_addresses)
 {
-    write_hostfile("[\"%s\", \"127.0.0.1:1\"]");
+    FILE *f;
+
+    snprintf(hostfile, sizeof hostfile, "%s/hosts.json", test_dir());
+    f = fopen(hostfile, "w");
+    ASSERT(f != NULL);
+    for (int rank = 0; rank < ranks; rank++)
+        fprintf(f, "%s[\"127.0.0.1:%d\", \"127.0.0.2:%d\"]", rank ? ", " : "[",
+                free_port("127.0.0.1"), free_port("127.0.0.2"));
+    fputs("]\n", f);
+    ASSERT(fclose(f) == 0);
     run_by_environment("MLX_RANK", "MLX_HOSTFILE", NULL);
 }
 
@@ -138,7 +146,7 @@ static void expect_config_error(const dhole_options *options, const char *part)
 }
 
 /* In MLX a ring of one (mlx #3442). */
-TEST(upstream_3442_a_rank_without_hostfile_is_an_error)
+TEST(mlx_3442_a_rank_without_hostfile_is_an_error)
 {
     dhole_options ring = DHOLE_OPTIONS_INIT;
 
@@ -149,7 +157,7 @@ TEST(upstream_3442_a_rank_without_hostfile_is_an_error)
     expect_config_error(&ring, "MLX_HOSTFILE is not");
     unsetenv("MLX_RANK");
     setenv("DHOLE_RANK", "1", 1);
-    expect_config_error(NULL, "DHOLE_HOSTFILE is not");
+    expect_config_error(NULL, "neither DHOLE_HOSTFILE nor DHOLE_COORDINATOR is");
 }
 
 TEST(a_hostfile_without_rank_is_an_error)
@@ -159,14 +167,32 @@ TEST(a_hostfile_without_rank_is_an_error)
     expect_config_error(NULL, "DHOLE_RANK is not");
 }
 
-TEST(a_named_cluster_of_another_kind_is_not_ignored)
+/* mlx #3442: jaccl is set up in full, and must not become a group of one. */
+TEST(mlx_3442_a_cluster_of_another_backend_is_not_ignored)
 {
-    static const char *const names[] = {"JACCL_IBV_DEVICES", "MLX_IBV_DEVICES", "MLX_WORLD_SIZE"};
+    dhole_group *group = NULL;
+
+    clear_environment();
+    setenv("MLX_RANK", "0", 1);
+    setenv("MLX_IBV_DEVICES", "/tmp/devices.json", 1);
+    expect_config_error(NULL, "MLX_JACCL_COORDINATOR");
+    setenv("MLX_JACCL_COORDINATOR", "10.0.0.1:5000", 1);
+    ASSERT_ERR(dhole_init(NULL, &group), DHOLE_ERR_UNSUPPORTED);
+    ASSERT_CONTAINS(dhole_error_message(), "no jaccl backend");
+    ASSERT(group == NULL);
+}
+
+TEST(backends_of_mlx_that_are_not_built_are_named)
+{
+    static const char *const names[] = {"jaccl", "nccl", "mpi"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        clear_environment();
-        setenv(names[i], "2", 1);
-        expect_config_error(NULL, names[i]);
+        dhole_options options = DHOLE_OPTIONS_INIT;
+        dhole_group *group = NULL;
+        options.backend = names[i];
+        ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_UNSUPPORTED);
+        ASSERT_CONTAINS(dhole_error_message(), names[i]);
+        ASSERT(!dhole_is_available(names[i]));
     }
 }
 
@@ -229,4 +255,90 @@ TEST(a_wrong_hostfile_is_named)
     setenv("DHOLE_RANK", "0", 1);
     setenv("DHOLE_HOSTFILE", "/no/such/file.json", 1);
     expect_config_error(NULL, "/no/such/file.json");
+}
+
+static char coordinator[256];
+
+static void join_at_coordinator(struct processes *all, int rank)
+{
+    char text[16];
+
+    clear_environment();
+    snprintf(text, sizeof text, "%d", rank);
+    setenv("DHOLE_RANK", text, 1);
+    snprintf(text, sizeof text, "%d", ranks);
+    setenv("DHOLE_SIZE", text, 1);
+    setenv("DHOLE_COORDINATOR", coordinator, 1);
+    for (int i = 0; i < 3; i++) { /* one group after the other at one place */
+        dhole_group *group;
+        float one = 1, sum;
+        ASSERT_OK(dhole_init(NULL, &group));
+        ASSERT_EQ(dhole_rank(group), rank);
+        ASSERT_OK(dhole_all_sum(group, &one, &sum, 1, DHOLE_F32));
+        ASSERT(sum == ranks);
+        dhole_group_free(group);
+    }
+    report_end(all, rank, DHOLE_OK);
+}
+
+static void run_at_coordinator(void)
+{
+    struct processes all;
+
+    processes_start(&all, &backend_mem, ranks, join_at_coordinator);
+    for (int i = 0; i < ranks; i++)
+        process_reap(&all, i, 0);
+    processes_close(&all);
+}
+
+TEST(a_coordinator_s_address_is_enough)
+{
+    snprintf(coordinator, sizeof coordinator, "localhost:%d", free_port("127.0.0.1"));
+    run_at_coordinator();
+}
+
+TEST(a_coordinator_s_path_is_enough)
+{
+    snprintf(coordinator, sizeof coordinator, "%s/meet", test_dir());
+    run_at_coordinator();
+}
+
+TEST(a_coordinator_on_a_network_must_be_asked_for)
+{
+    clear_environment();
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_SIZE", "2", 1);
+    setenv("DHOLE_COORDINATOR", "192.0.2.1:5000", 1);
+    expect_config_error(NULL, "DHOLE_SEAL=off");
+    setenv("DHOLE_SEAL", "off", 1);
+    setenv("DHOLE_COORDINATOR", "0.0.0.0:5000", 1);
+    expect_config_error(NULL, "0.0.0.0:5000: expected a host of rank 0");
+    setenv("DHOLE_COORDINATOR", "127.0.0.1:0", 1);
+    expect_config_error(NULL, "and a port");
+}
+
+TEST(a_group_of_one_listens_nowhere)
+{
+    dhole_group *group;
+
+    clear_environment();
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_SIZE", "1", 1);
+    setenv("DHOLE_COORDINATOR", "/no/such/directory/meet", 1);
+    ASSERT_OK(dhole_init(NULL, &group));
+    ASSERT_EQ(dhole_size(group), 1);
+    dhole_group_free(group);
+}
+
+TEST(ranks_with_different_numbers_of_addresses_are_named)
+{
+    static const char *const hosts[] = {"127.0.0.1:1,127.0.0.1:2", "127.0.0.1:3"};
+    dhole_options options = DHOLE_OPTIONS_INIT;
+    dhole_group *group = NULL;
+
+    clear_environment();
+    options.size = 2;
+    options.hosts = hosts;
+    ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1 has 1 addresses (127.0.0.1:3)");
 }

@@ -4,7 +4,7 @@
 
 #include "processes.h"
 
-enum { most_us = 20000, waits = 2 };
+enum { ranks = 4, most_us = 20000, waits = 2 };
 
 static int64_t cpu_us(void)
 {
@@ -40,8 +40,8 @@ static void check_politeness(const struct backend *backend)
 {
     struct processes all;
 
-    processes_start(&all, backend, 3, wait_politely);
-    for (int rank = 0; rank < 3; rank++) {
+    processes_start(&all, backend, ranks, wait_politely);
+    for (int rank = 0; rank < ranks; rank++) {
         wait_report(&all, rank);
         process_reap(&all, rank, 0);
         ASSERT_MSG(all.report[rank].cpu_us <= waits * most_us,
@@ -59,4 +59,19 @@ TEST(waiting_costs_little)
 TEST(waiting_costs_little_sealed)
 {
     check_politeness(&backend_tcp_sealed);
+}
+
+TEST(waiting_costs_little_shm)
+{
+    check_politeness(&backend_shm);
+}
+
+TEST(waiting_costs_little_rails)
+{
+    check_politeness(&backend_rails);
+}
+
+TEST(waiting_costs_little_mixed)
+{
+    check_politeness(&backend_mixed);
 }

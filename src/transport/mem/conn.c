@@ -20,6 +20,7 @@ struct mem_conn {
     struct mem_pair *pair;
     int side;
     bool asleep; /* wants a byte in its pipe when something changes */
+    bool rung;   /* there is one */
     int pipe[2];
 };
 
@@ -70,8 +71,23 @@ static size_t ring_get(struct ring *ring, uint8_t *dst, size_t n)
 /* Called with the lock held. A full pipe means that a wake-up is under way. */
 static void wake(struct mem_conn *end)
 {
-    if (end->asleep && write(end->pipe[1], "", 1) == 1)
+    if (end->asleep && write(end->pipe[1], "", 1) == 1) {
         end->asleep = false;
+        end->rung = true;
+    }
+}
+
+/* Called with the lock held, by the end's owner, who now looks at what has changed. Not when it
+ * arms: it may arm twice, for sending and for receiving, before it sleeps. */
+static void quiet(struct mem_conn *end)
+{
+    char drain[16];
+
+    if (!end->rung)
+        return;
+    while (read(end->pipe[0], drain, sizeof drain) > 0)
+        ;
+    end->rung = false;
 }
 
 static dhole_err broken(void)
@@ -87,6 +103,7 @@ static dhole_err mem_send(struct dhole__conn *conn, const struct iovec *iov, int
 
     *moved = 0;
     pthread_mutex_lock(&pair->lock);
+    quiet(end);
     if (pair->broken)
         err = broken();
     for (int i = 0; i < n && !pair->broken; i++)
@@ -105,6 +122,7 @@ static dhole_err mem_recv(struct dhole__conn *conn, const struct iovec *iov, int
 
     *moved = 0;
     pthread_mutex_lock(&pair->lock);
+    quiet(end);
     for (int i = 0; i < n; i++)
         *moved += ring_get(&pair->ring[end->side], iov[i].iov_base, iov[i].iov_len);
     if (*moved > 0)
@@ -119,17 +137,12 @@ static bool mem_arm(struct dhole__conn *conn, bool want_send, bool want_recv, st
 {
     struct mem_conn *end = (struct mem_conn *)conn;
     struct mem_pair *pair = end->pair;
-    char drain[16];
     bool ready;
 
     pthread_mutex_lock(&pair->lock);
     ready = pair->broken || (want_send && pair->ring[!end->side].used < ring_size) ||
             (want_recv && pair->ring[end->side].used > 0);
-    if (!ready) {
-        while (read(end->pipe[0], drain, sizeof drain) > 0)
-            ;
-        end->asleep = true;
-    }
+    end->asleep = !ready;
     pthread_mutex_unlock(&pair->lock);
     *pfd = (struct pollfd){.fd = end->pipe[0], .events = POLLIN};
     return !ready;

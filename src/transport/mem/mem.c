@@ -96,6 +96,7 @@ static dhole_err mem_open(struct dhole__transport *transport,
     struct mem *mem = (struct mem *)transport;
     dhole_err err;
 
+    transport->rails = 1;
     pthread_mutex_lock(&lock);
     mem->rank = config->rank;
     mem->hub = hub_find(config->session, config->size);
@@ -131,13 +132,14 @@ static dhole_err try_connect(struct port *port, int peer, struct dhole__conn **o
     return DHOLE_OK;
 }
 
-static dhole_err mem_connect(struct dhole__transport *transport, int peer, dhole__deadline deadline,
-                             struct dhole__conn **out)
+static dhole_err mem_connect(struct dhole__transport *transport, int peer, int rail,
+                             dhole__deadline deadline, struct dhole__conn **out)
 {
     const struct mem *mem = (const struct mem *)transport;
     const struct timespec pause = {0, 1000000};
     dhole_err err;
 
+    (void)rail; /* there is one */
     for (;;) {
         pthread_mutex_lock(&lock);
         err = try_connect(&mem->hub->port[peer], peer, out);
@@ -168,12 +170,13 @@ static dhole_err mem_accept(struct dhole__transport *transport, struct dhole__co
     return err;
 }
 
-static bool mem_arm_accept(struct dhole__transport *transport, struct pollfd *pfd)
+static int mem_arm_accept(struct dhole__transport *transport,
+                          struct pollfd pfds[static dhole__rails_max])
 {
     const struct mem *mem = (const struct mem *)transport;
 
-    *pfd = (struct pollfd){.fd = mem->hub->port[mem->rank].pipe[0], .events = POLLIN};
-    return true;
+    pfds[0] = (struct pollfd){.fd = mem->hub->port[mem->rank].pipe[0], .events = POLLIN};
+    return 1;
 }
 
 static void mem_close_transport(struct dhole__transport *transport)

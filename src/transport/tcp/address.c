@@ -29,7 +29,7 @@ static const char *split(const char *text, char host[static host_max])
     return port;
 }
 
-dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)
+static dhole_err resolve_one(const char *text, struct dhole__address *out)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
@@ -48,6 +48,41 @@ dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)
     memcpy(&out->addr, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return DHOLE_OK;
+}
+
+int dhole__tcp_rails(const char *text)
+{
+    int n = 1;
+
+    for (; *text != '\0'; text++)
+        n += *text == ',';
+    return n;
+}
+
+const char *dhole__tcp_rail(const char *text, int rail, size_t *length)
+{
+    while (rail-- > 0)
+        text = strchr(text, ',') + 1;
+    *length = strcspn(text, ",");
+    return text;
+}
+
+dhole_err dhole__tcp_resolve_rail(const char *text, int rail, struct dhole__address *out)
+{
+    char one[host_max + sizeof "[]:65535"];
+    size_t length;
+
+    text = dhole__tcp_rail(text, rail, &length);
+    if (length >= sizeof one)
+        return dhole__fail(DHOLE_ERR_CONFIG, "\"%.40s...\" is too long for an address", text);
+    memcpy(one, text, length);
+    one[length] = '\0';
+    return resolve_one(one, out);
+}
+
+dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)
+{
+    return dhole__tcp_resolve_rail(text, 0, out);
 }
 
 static bool is_loopback_v4(const uint8_t *address)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -9,46 +10,50 @@
 #include "transport/io.h"
 #include "transport/transport.h"
 
-enum { backlog = 128 };
-
 struct tcp {
     struct dhole__transport base;
     const char *const *hosts;
-    int listen_fd;
-    bool owns_listen_fd;
+    int listen_fd[dhole__rails_max]; /* -1 where an address repeats another */
+    bool owned[dhole__rails_max];
 };
 
-static int stream_socket(int family)
+static bool is_repeated(const struct dhole__address *address, int rail)
 {
-    int fd = dhole__sys.socket(family, SOCK_STREAM, 0);
-
-    if (fd >= 0 && (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)) {
-        close(fd);
-        return -1;
-    }
-    return fd;
+    for (int i = 0; i < rail; i++)
+        if (address[i].length == address[rail].length &&
+            memcmp(&address[i].addr, &address[rail].addr, address[rail].length) == 0)
+            return true;
+    return false;
 }
 
-static dhole_err listen_on(const char *host, int *out)
+static void close_listeners(struct tcp *tcp)
 {
-    struct dhole__address address;
-    dhole_err err = dhole__tcp_resolve(host, &address);
-    int on = 1;
-    int fd;
+    for (int rail = 0; rail < tcp->base.rails; rail++)
+        if (tcp->owned[rail])
+            close(tcp->listen_fd[rail]);
+}
 
-    if (err)
-        return err;
-    fd = stream_socket(address.family);
-    if (fd < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a socket for %s", host);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (dhole__sys.bind(fd, (struct sockaddr *)&address.addr, address.length) < 0 ||
-        dhole__sys.listen(fd, backlog) < 0) {
-        err = dhole__fail_errno(DHOLE_ERR_CONFIG, "cannot listen on %s, this rank's address", host);
-        close(fd);
-        return err;
+/* Listens on this rank's addresses, but on those that were given as sockets, and once on each. */
+static dhole_err listen_on(struct tcp *tcp, const char *host)
+{
+    struct dhole__address address[dhole__rails_max];
+
+    for (int rail = 0; rail < tcp->base.rails; rail++) {
+        size_t length;
+        const char *text = dhole__tcp_rail(host, rail, &length);
+        dhole_err err = dhole__tcp_resolve_rail(host, rail, &address[rail]);
+        if (!err && tcp->listen_fd[rail] < 0 && !is_repeated(address, rail)) {
+            tcp->owned[rail] = dhole__tcp_listen(&address[rail], &tcp->listen_fd[rail]) == 0;
+            if (!tcp->owned[rail])
+                err = dhole__fail_errno(DHOLE_ERR_CONFIG,
+                                        "cannot listen on %.*s, this rank's address", (int)length,
+                                        text);
+        }
+        if (err) {
+            close_listeners(tcp);
+            return err;
+        }
     }
-    *out = fd;
     return DHOLE_OK;
 }
 
@@ -56,71 +61,51 @@ static dhole_err tcp_open(struct dhole__transport *transport,
                           const struct dhole__transport_config *config)
 {
     struct tcp *tcp = (struct tcp *)transport;
+    const char *host = config->hosts[config->rank];
 
     tcp->hosts = config->hosts;
-    tcp->listen_fd = config->listen_fd;
-    if (tcp->listen_fd >= 0) {
-        int flags = fcntl(tcp->listen_fd, F_GETFL);
-        if (flags < 0 || fcntl(tcp->listen_fd, F_SETFL, flags | O_NONBLOCK) < 0)
-            return dhole__fail_errno(DHOLE_ERR_INVALID, "listen_fd %d", tcp->listen_fd);
-        return DHOLE_OK;
+    transport->rails = dhole__tcp_rails(host);
+    if (transport->rails > dhole__rails_max)
+        return dhole__fail(DHOLE_ERR_CONFIG, "a rank may have %d addresses, this one has %d: %s",
+                           dhole__rails_max, transport->rails, host);
+    for (int rank = 0; rank < config->size; rank++)
+        if (dhole__tcp_rails(config->hosts[rank]) != transport->rails)
+            return dhole__fail(
+                DHOLE_ERR_CONFIG,
+                "rank %d has %d addresses (%s), rank %d has %d (%s): expected as many", rank,
+                dhole__tcp_rails(config->hosts[rank]), config->hosts[rank], config->rank,
+                transport->rails, host);
+    for (int rail = 0; rail < transport->rails; rail++) {
+        const int *other = config->other_fds;
+        int fd = rail == 0 ? config->listen_fd : other != NULL ? other[rail - 1] : -1;
+        int flags = fd >= 0 ? fcntl(fd, F_GETFL) : 0;
+        if (flags < 0 || (fd >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
+            return dhole__fail_errno(DHOLE_ERR_INVALID, "listen_fd %d", fd);
+        tcp->listen_fd[rail] = fd;
     }
-    tcp->owns_listen_fd = true;
-    return listen_on(config->hosts[config->rank], &tcp->listen_fd);
+    return listen_on(tcp, host);
 }
 
-/* One attempt; errno says why it failed. */
-static int try_connect(const struct dhole__address *address, dhole__deadline deadline)
-{
-    int fd = stream_socket(address->family);
-    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-    socklen_t length = sizeof(int);
-    int error = 0;
-
-    if (fd < 0)
-        return -1;
-    if (dhole__sys.connect(fd, (const struct sockaddr *)&address->addr, address->length) < 0) {
-        error = errno;
-        if (error == EINPROGRESS) {
-            error = ETIMEDOUT;
-            if (dhole__sys.poll(&pfd, 1, dhole__deadline_ms(deadline)) > 0)
-                getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-        }
-    }
-    if (error) {
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
-}
-
-/* A peer that is yet to start refuses, or its host is not up yet: worth another try. */
-static bool worth_retrying(int error)
-{
-    return error == ECONNREFUSED || error == ECONNRESET || error == EHOSTUNREACH ||
-           error == ENETUNREACH || error == EINTR || error == EHOSTDOWN;
-}
-
-static dhole_err tcp_connect(struct dhole__transport *transport, int peer, dhole__deadline deadline,
-                             struct dhole__conn **out)
+static dhole_err tcp_connect(struct dhole__transport *transport, int peer, int rail,
+                             dhole__deadline deadline, struct dhole__conn **out)
 {
     const struct tcp *tcp = (const struct tcp *)transport;
-    const char *host = tcp->hosts[peer];
+    size_t length;
+    const char *text = dhole__tcp_rail(tcp->hosts[peer], rail, &length);
     struct timespec pause = {0, 5000000};
     struct dhole__address address;
-    dhole_err err = dhole__tcp_resolve(host, &address);
+    dhole_err err = dhole__tcp_resolve_rail(tcp->hosts[peer], rail, &address);
     int fd;
 
     if (err)
         return err;
-    while ((fd = try_connect(&address, deadline)) < 0) {
-        if (errno == ETIMEDOUT || (worth_retrying(errno) && dhole__now() >= deadline))
-            return dhole__fail_errno(DHOLE_ERR_TIMEOUT, "rank %d could not be reached at %s", peer,
-                                     host);
-        if (!worth_retrying(errno))
-            return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot connect to rank %d at %s", peer,
-                                     host);
+    while ((fd = dhole__tcp_try_connect(&address, deadline)) < 0) {
+        if (errno == ETIMEDOUT || (dhole__tcp_worth_retrying(errno) && dhole__now() >= deadline))
+            return dhole__fail_errno(DHOLE_ERR_TIMEOUT, "rank %d could not be reached at %.*s",
+                                     peer, (int)length, text);
+        if (!dhole__tcp_worth_retrying(errno))
+            return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot connect to rank %d at %.*s", peer,
+                                     (int)length, text);
         nanosleep(&pause, NULL);
         if (pause.tv_nsec < 200000000)
             pause.tv_nsec *= 2;
@@ -131,13 +116,11 @@ static dhole_err tcp_connect(struct dhole__transport *transport, int peer, dhole
     return err;
 }
 
-static dhole_err tcp_accept(struct dhole__transport *transport, struct dhole__conn **out)
+static dhole_err accept_on(int listen_fd, struct dhole__conn **out)
 {
-    const struct tcp *tcp = (const struct tcp *)transport;
-    int fd = dhole__sys.accept(tcp->listen_fd, NULL, NULL);
+    int fd = dhole__sys.accept(listen_fd, NULL, NULL);
     dhole_err err;
 
-    *out = NULL;
     if (fd < 0) {
         /* Whatever else happened to that one connection, the next may be good. */
         if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK || errno == EMFILE ||
@@ -151,18 +134,31 @@ static dhole_err tcp_accept(struct dhole__transport *transport, struct dhole__co
     return err;
 }
 
-static bool tcp_arm_accept(struct dhole__transport *transport, struct pollfd *pfd)
+static dhole_err tcp_accept(struct dhole__transport *transport, struct dhole__conn **out)
 {
-    *pfd = (struct pollfd){.fd = ((struct tcp *)transport)->listen_fd, .events = POLLIN};
-    return true;
+    const struct tcp *tcp = (const struct tcp *)transport;
+    dhole_err err = DHOLE_OK;
+
+    *out = NULL;
+    for (int rail = 0; rail < transport->rails && *out == NULL && !err; rail++)
+        if (tcp->listen_fd[rail] >= 0)
+            err = accept_on(tcp->listen_fd[rail], out);
+    return err;
+}
+
+static int tcp_arm_accept(struct dhole__transport *transport,
+                          struct pollfd pfds[static dhole__rails_max])
+{
+    const struct tcp *tcp = (const struct tcp *)transport;
+
+    for (int rail = 0; rail < transport->rails; rail++) /* poll ignores those that are -1 */
+        pfds[rail] = (struct pollfd){.fd = tcp->listen_fd[rail], .events = POLLIN};
+    return transport->rails;
 }
 
 static void tcp_close_transport(struct dhole__transport *transport)
 {
-    struct tcp *tcp = (struct tcp *)transport;
-
-    if (tcp->owns_listen_fd)
-        close(tcp->listen_fd);
+    close_listeners((struct tcp *)transport);
 }
 
 const struct dhole__transport_ops dhole__transport_tcp = {

@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "transport/conn.h"
 
 /* Makes a connection of a connected stream socket, which it owns on success: sets it
@@ -16,8 +17,25 @@ struct dhole__address {
     int family;
 };
 
-/* "host:port" or "[v6]:port"; names are resolved. DHOLE_ERR_CONFIG quotes the text. */
+/* "host:port" or "[v6]:port"; names are resolved. DHOLE_ERR_CONFIG quotes the text. Of several,
+ * separated by commas, the first. */
 DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out);
+
+/* How many addresses `text` lists, at least 1; and the one at `rail`, 0 <= rail < that, as a text
+ * of *length bytes or resolved. */
+int dhole__tcp_rails(const char *text);
+const char *dhole__tcp_rail(const char *text, int rail, size_t *length);
+DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve_rail(const char *text, int rail,
+                                                    struct dhole__address *out);
+
+/* A socket that listens, non-blocking and close-on-exec; -1 with errno. */
+int dhole__tcp_listen(const struct dhole__address *address, int *out);
+
+/* One attempt to connect: a socket of that kind, or -1 with errno. */
+int dhole__tcp_try_connect(const struct dhole__address *address, dhole__deadline deadline);
+
+/* A peer that is yet to start refuses, or its host is not up yet: worth another try. */
+bool dhole__tcp_worth_retrying(int error);
 
 /* 127.0.0.0/8 or ::1 (also as an IPv4-mapped address). */
 bool dhole__tcp_is_loopback(const struct dhole__address *address);

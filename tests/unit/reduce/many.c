@@ -78,3 +78,56 @@ TEST(one_source_is_copied)
     ASSERT_OK(dhole__reduce_many(DHOLE__SUM, DHOLE_F32, &source, 1, &out, 1));
     ASSERT_EQ(out, in);
 }
+
+/* Extremes, which no order of folding changes. */
+TEST(partial_results_give_the_whole)
+{
+    enum { n = 6, first = 2 };
+    uint8_t(*data)[8 * most] = malloc((n + 3) * sizeof *data);
+    unsigned long long seed = 3;
+    const void *sources[n], *partials[2] = {data[n], data[n + 1]};
+
+    for (int dtype = DHOLE_BOOL; dtype <= DHOLE_C64; dtype++) {
+        size_t size = dhole_dtype_size((dhole_dtype)dtype);
+        ASSERT_EQ(dhole__reduce_partial_size(DHOLE__MIN, (dhole_dtype)dtype), size);
+        for (int i = 0; i < n; i++) {
+            sources[i] = data[i];
+            fill_elements((dhole_dtype)dtype, data[i], most, &seed);
+        }
+        ASSERT_OK(
+            dhole__reduce_partial(DHOLE__MIN, (dhole_dtype)dtype, sources, first, data[n], most));
+        ASSERT_OK(dhole__reduce_partial(DHOLE__MIN, (dhole_dtype)dtype, sources + first, n - first,
+                                        data[n + 1], most));
+        ASSERT_OK(
+            dhole__reduce_partials(DHOLE__MIN, (dhole_dtype)dtype, partials, 2, data[n + 2], most));
+        for (size_t i = 0; i < most; i++) {
+            uint8_t want[8];
+            reference_many(DHOLE__MIN, (dhole_dtype)dtype, sources, n, i, want);
+            ASSERT(memcmp(want, data[n + 2] + i * size, size) == 0);
+        }
+    }
+    free(data);
+}
+
+TEST(partial_sums_of_sixteen_bits_are_rounded_once)
+{
+    enum { n = 3000 }; /* more than a strip */
+    static uint16_t big[n], one[n], out[n];
+    static float partial[2][n];
+    const void *sources[] = {big, one}, *partials[] = {partial[0], partial[1]};
+
+    for (int i = 0; i < n; i++)
+        big[i] = 0x4380, one[i] = 0x3f80; /* 256, 1: 257 is no bf16 */
+    ASSERT_EQ(dhole__reduce_partial_size(DHOLE__SUM, DHOLE_BF16), sizeof(float));
+    ASSERT_OK(dhole__reduce_partial(DHOLE__SUM, DHOLE_BF16, sources, 2, partial[0], n));
+    ASSERT_OK(dhole__reduce_partial(DHOLE__SUM, DHOLE_BF16, sources + 1, 1, partial[1], n));
+    ASSERT_OK(dhole__reduce_partials(DHOLE__SUM, DHOLE_BF16, partials, 2, out, n));
+    for (int i = 0; i < n; i++) {
+        ASSERT(partial[0][i] == 257);
+        ASSERT_EQ(out[i], 0x4381); /* 258 */
+        partial[0][i] = 2048, partial[1][i] = 2;
+    }
+    ASSERT_OK(dhole__reduce_partials(DHOLE__SUM, DHOLE_F16, partials, 2, out, n));
+    for (int i = 0; i < n; i++)
+        ASSERT_EQ(out[i], 0x6801); /* 2050 */
+}

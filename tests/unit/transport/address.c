@@ -32,3 +32,20 @@ TEST(malformed_addresses_are_quoted)
         ASSERT_CONTAINS(dhole_error_message(), bad[i]);
     }
 }
+
+TEST(several_addresses_are_told_apart)
+{
+    static const char text[] = "10.0.0.1:1,[::1]:2,127.0.0.1:3";
+    struct dhole__address address;
+
+    ASSERT_EQ(dhole__tcp_rails("10.0.0.1:1"), 1);
+    ASSERT_EQ(dhole__tcp_rails(text), 3);
+    ASSERT_OK(dhole__tcp_resolve(text, &address));
+    ASSERT(!dhole__tcp_is_loopback(&address));
+    ASSERT_OK(dhole__tcp_resolve_rail(text, 1, &address));
+    ASSERT_EQ(address.family, AF_INET6);
+    ASSERT_OK(dhole__tcp_resolve_rail(text, 2, &address));
+    ASSERT_EQ(address.family, AF_INET);
+    ASSERT(dhole__tcp_is_loopback(&address));
+    ASSERT_ERR(dhole__tcp_resolve_rail("10.0.0.1:1,", 1, &address), DHOLE_ERR_CONFIG);
+}

@@ -1,6 +1,7 @@
 /* What every connection promises (conn.h), on each kind of connection, and the waiting
  * loop over them (io.h). */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 #include "test.h"
 #include "transport/io.h"
 #include "transport/mem/mem.h"
+#include "transport/shm/shm.h"
 #include "transport/tcp/tcp.h"
 
 enum { big = 3 << 20 };
@@ -29,11 +31,25 @@ static void mem_pair(struct dhole__conn *out[2])
     ASSERT_OK(dhole__mem_pair(out));
 }
 
-static void (*const pairs[])(struct dhole__conn *out[2]) = {tcp_pair, mem_pair};
+static void shm_pair(struct dhole__conn *out[2])
+{
+    bool done[2] = {false, false};
+
+    tcp_pair(out);
+    for (int side = 0; side < 2; side++)
+        ASSERT_OK(dhole__shm_start(out[side], side, 1 << 20, &out[side]));
+    while (!done[0] || !done[1])
+        for (int side = 0; side < 2; side++)
+            ASSERT_OK(dhole__shm_step(out[side], &done[side]));
+}
+
+enum { kinds = 3 };
+
+static void (*const pairs[kinds])(struct dhole__conn *out[2]) = {tcp_pair, mem_pair, shm_pair};
 
 static void with_each_kind(void (*run)(struct dhole__conn *c[2]))
 {
-    for (size_t kind = 0; kind < sizeof pairs / sizeof pairs[0]; kind++) {
+    for (int kind = 0; kind < kinds; kind++) {
         struct dhole__conn *c[2];
         pairs[kind](c);
         run(c);
@@ -97,7 +113,7 @@ TEST(nothing_there_is_no_error_and_the_deadline_is_kept)
 
 TEST(a_closed_end_gives_its_bytes_then_peer_lost)
 {
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < kinds; kind++) {
         struct dhole__conn *c[2];
         char got[4] = "";
         pairs[kind](c);
@@ -258,6 +274,52 @@ TEST(a_failing_poll_is_an_error)
     tcp_pair(c);
     ASSERT_ERR(dhole__io_run_one(dhole__io_recv(c[0], &byte, 1, NULL, 0), dhole__deadline_in(5000)),
                DHOLE_ERR_SYSTEM);
+    dhole__conn_close(c[0]);
+    dhole__conn_close(c[1]);
+}
+
+static size_t offered;
+
+static ssize_t note_offer(const struct msghdr *msg)
+{
+    offered = 0;
+    for (size_t i = 0; i < (size_t)msg->msg_iovlen; i++)
+        offered += msg->msg_iov[i].iov_len;
+    errno = EAGAIN;
+    return -1;
+}
+
+static ssize_t note_send(int fd, const struct msghdr *msg, int flags)
+{
+    (void)fd, (void)flags;
+    return note_offer(msg);
+}
+
+static ssize_t note_recv(int fd, struct msghdr *msg, int flags)
+{
+    (void)fd, (void)flags;
+    return note_offer(msg);
+}
+
+/* macOS refuses a call with more than INT_MAX bytes. */
+TEST(tcp_offers_a_system_call_no_more_than_every_system_takes)
+{
+    static unsigned char bytes[2]; /* nobody looks beyond */
+    const size_t lengths[][2] = {{32, SIZE_MAX / 4}, {0, SIZE_MAX / 4}, {SIZE_MAX / 4, 1}, {2, 2}};
+    struct dhole__conn *c[2];
+
+    tcp_pair(c);
+    dhole__sys.sendmsg = note_send;
+    dhole__sys.recvmsg = note_recv;
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        const struct iovec iov[] = {{bytes, lengths[i][0]}, {bytes, lengths[i][1]}};
+        size_t moved;
+        ASSERT_OK(dhole__conn_send(c[0], iov, 2, &moved));
+        ASSERT_MSG(offered > 0 && offered <= INT_MAX, "offer %zu to sendmsg: %zu", i, offered);
+        offered = 0;
+        ASSERT_OK(dhole__conn_recv(c[0], iov, 2, &moved));
+        ASSERT_MSG(offered > 0 && offered <= INT_MAX, "offer %zu to recvmsg: %zu", i, offered);
+    }
     dhole__conn_close(c[0]);
     dhole__conn_close(c[1]);
 }

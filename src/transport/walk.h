@@ -1,6 +1,6 @@
 /* A place in the bytes of an iovec array. Copying the struct remembers the place. */
-#ifndef DHOLE_SEAL_WALK_H
-#define DHOLE_SEAL_WALK_H
+#ifndef DHOLE_TRANSPORT_WALK_H
+#define DHOLE_TRANSPORT_WALK_H
 
 #include <stdint.h>
 #include <string.h>

@@ -1,0 +1,280 @@
+#include "group/rendezvous.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/os.h"
+#include "base/sys.h"
+#include "group/rendezvous_wire.h"
+#include "transport/io.h"
+
+enum {
+    retry_ms = 20,
+    slice_ms = 250,   /* between looks at cancel_fd */
+    verdict_ms = 1000 /* for rank 0 to say who did not come, when time is up */
+};
+
+/* An address that stands for all of a host's is no place to meet. */
+static dhole_err check_reachable(const char *coordinator, const struct dhole__address *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&address->addr;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->addr;
+    bool wild = address->family == AF_INET ? v4->sin_addr.s_addr == INADDR_ANY
+                                           : IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+    in_port_t port = address->family == AF_INET ? v4->sin_port : v6->sin6_port;
+
+    if (wild || port == 0)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "the coordinator's address is %s: expected a host of rank 0 that all "
+                           "ranks can reach, and a port",
+                           coordinator);
+    return DHOLE_OK;
+}
+
+dhole_err dhole__coordinator_resolve(const char *coordinator, struct dhole__address *out)
+{
+    struct dhole__address address = {.family = AF_UNIX, .length = sizeof(struct sockaddr_un)};
+    struct sockaddr_un *local = (struct sockaddr_un *)&address.addr;
+
+    if (coordinator[0] != '/') {
+        dhole_err err = dhole__tcp_resolve(coordinator, &address);
+        if (!err)
+            err = check_reachable(coordinator, &address);
+        if (!err)
+            *out = address;
+        return err;
+    }
+    if (strlen(coordinator) >= sizeof local->sun_path)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "\"%s\" is too long for the path of a socket: at most %zu bytes",
+                           coordinator, sizeof local->sun_path - 1);
+    local->sun_family = AF_UNIX;
+    strcpy(local->sun_path, coordinator);
+    *out = address;
+    return DHOLE_OK;
+}
+
+static dhole_err pause_until(const dhole_options *options, dhole__deadline deadline)
+{
+    struct pollfd pfd = {.fd = options->cancel_fd, .events = POLLIN};
+    dhole_err err = dhole__io_poll(&pfd, 1, deadline);
+
+    return err == DHOLE_ERR_TIMEOUT ? dhole__rendezvous_check_cancelled(options) : err;
+}
+
+/* Runs one transfer to its end. */
+static dhole_err finish(struct dhole__io io, const dhole_options *options, dhole__deadline deadline)
+{
+    for (;;) {
+        struct pollfd pfds[2] = {{0}, {.fd = options->cancel_fd, .events = POLLIN}};
+        bool moved;
+        dhole_err err = dhole__rendezvous_check_cancelled(options);
+        if (!err)
+            err = dhole__io_step(&io, 1, &moved);
+        if (err || dhole__io_left(&io) == 0)
+            return err;
+        if (dhole__io_arm(&io, &pfds[0]))
+            err = dhole__io_poll(pfds, 2, deadline);
+        if (err)
+            return err;
+    }
+}
+
+static bool worth_retrying(int error, bool is_local)
+{
+    return dhole__tcp_worth_retrying(error) || error == ETIMEDOUT ||
+           (is_local && (error == ENOENT || error == EAGAIN));
+}
+
+static dhole_err dial(const char *coordinator, const struct dhole__address *address,
+                      const dhole_options *options, dhole__deadline deadline, int *out)
+{
+    for (;;) {
+        dhole__deadline slice = dhole__deadline_min(deadline, dhole__deadline_in(slice_ms));
+        int fd = dhole__tcp_try_connect(address, slice);
+        dhole_err err;
+        if (fd >= 0) {
+            *out = fd;
+            return DHOLE_OK;
+        }
+        if (!worth_retrying(errno, address->family == AF_UNIX))
+            return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot connect to rank 0 at %s",
+                                     coordinator);
+        if (dhole__now() >= deadline)
+            return dhole__fail_errno(DHOLE_ERR_TIMEOUT, "rank 0 could not be reached at %s",
+                                     coordinator);
+        err = pause_until(options, dhole__deadline_in(retry_ms));
+        if (err)
+            return err;
+    }
+}
+
+/* This rank listens where it reaches the coordinator. */
+static dhole_err listen_beside(int fd, int *listen_fd, char *own)
+{
+    struct dhole__address local = {.length = sizeof local.addr};
+    uid_t user;
+    pid_t process;
+
+    if (getsockname(fd, (struct sockaddr *)&local.addr, &local.length) < 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot tell the address of a socket");
+    local.family = local.addr.ss_family;
+    if (local.family == AF_UNIX) {
+        dhole_err err;
+        if (dhole__socket_peer(fd, &user, &process) < 0 || (user != geteuid() && user != 0))
+            return dhole__fail(DHOLE_ERR_CONFIG, "another user listens there");
+        err = dhole__tcp_resolve("127.0.0.1:0", &local);
+        if (err)
+            return err;
+    }
+    return dhole__rendezvous_listen(&local, listen_fd, own);
+}
+
+static dhole_err introduce(struct dhole__conn *conn, const char *own, const dhole_options *options,
+                           dhole__deadline deadline)
+{
+    struct dhole__registration registration = {
+        .rank = options->rank,
+        .size = options->size,
+        .session_length = strlen(options->session),
+        .address_length = strlen(own),
+        .left_ms = dhole__deadline_ms(deadline),
+    };
+    uint8_t head[dhole__registration_size];
+    char text[dhole__session_max + dhole__rendezvous_address_max];
+
+    dhole__registration_encode(&registration, head);
+    memcpy(text, options->session, registration.session_length);
+    memcpy(text + registration.session_length, own, registration.address_length);
+    return finish(dhole__io_send(conn, head, sizeof head, text,
+                                 registration.session_length + registration.address_length),
+                  options, deadline);
+}
+
+static dhole_err hear_answer(struct dhole__conn *conn, const dhole_options *options,
+                             dhole__deadline deadline, char list[static dhole__answer_max + 1])
+{
+    uint8_t head[dhole__answer_head_size];
+    struct dhole__answer answer;
+    dhole_err err = finish(dhole__io_recv(conn, head, sizeof head, NULL, 0), options, deadline);
+
+    if (err)
+        return err;
+    if (!dhole__answer_decode(head, &answer))
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "what listens there is no rank 0 of this version");
+    err = finish(dhole__io_recv(conn, list, answer.length, NULL, 0), options, deadline);
+    if (err)
+        return err;
+    list[answer.length] = '\0';
+    return answer.err ? dhole__fail(answer.err, "%.900s", list) : DHOLE_OK;
+}
+
+/* One visit; DHOLE_ERR_PEER_LOST when rank 0 hung up without an answer. */
+static dhole_err visit(const char *coordinator, const struct dhole__address *address,
+                       const dhole_options *options, dhole__deadline deadline, int *listen_fd,
+                       char *list)
+{
+    char own[dhole__rendezvous_address_max];
+    struct dhole__conn *conn;
+    int fd = -1;
+    dhole_err err = dial(coordinator, address, options, deadline, &fd);
+
+    if (err)
+        return err;
+    err = listen_beside(fd, listen_fd, own);
+    if (!err) {
+        err = dhole__tcp_conn_open(fd, &conn);
+        if (err)
+            close(*listen_fd);
+    }
+    if (err) {
+        close(fd);
+        return err;
+    }
+    err = introduce(conn, own, options, deadline);
+    if (!err)
+        err = hear_answer(conn, options, deadline + verdict_ms * INT64_C(1000000), list);
+    dhole__conn_close(conn);
+    if (err) {
+        close(*listen_fd);
+        dhole__fail_in(err, "rank 0 at %s", coordinator);
+    }
+    return err;
+}
+
+static dhole_err call_host(const char *coordinator, const struct dhole__address *address,
+                           const dhole_options *options, dhole__deadline deadline, int *listen_fd,
+                           char *list)
+{
+    dhole_err err;
+
+    while ((err = visit(coordinator, address, options, deadline, listen_fd, list)) ==
+               DHOLE_ERR_PEER_LOST &&
+           list[0] == '\0' && dhole__now() < deadline) {
+        dhole_err pause = pause_until(options, dhole__deadline_in(retry_ms));
+        if (pause)
+            return pause;
+    }
+    return err;
+}
+
+/* Exactly `size` lines. */
+static dhole_err split_list(const char *list, struct dhole__rendezvous *out)
+{
+    out->hosts = dhole__sys.calloc((size_t)out->size, sizeof *out->hosts);
+    if (out->hosts == NULL)
+        return dhole__fail_nomem((size_t)out->size * sizeof *out->hosts, "a list of hosts");
+    for (int i = 0; i < out->size; i++) {
+        size_t length = strcspn(list, "\n");
+        if (length == 0 || list[length] != '\n')
+            return dhole__fail(DHOLE_ERR_PROTOCOL, "rank 0 sent a malformed list");
+        out->hosts[i] = dhole__sys.malloc(length + 1);
+        if (out->hosts[i] == NULL)
+            return dhole__fail_nomem(length + 1, "an address");
+        memcpy(out->hosts[i], list, length);
+        out->hosts[i][length] = '\0';
+        list += length + 1;
+    }
+    return *list == '\0' ? DHOLE_OK : dhole__fail(DHOLE_ERR_PROTOCOL, "rank 0 sent a longer list");
+}
+
+dhole_err dhole__rendezvous_open(const char *coordinator, const dhole_options *options,
+                                 dhole__deadline deadline, struct dhole__rendezvous *out)
+{
+    struct dhole__rendezvous rendezvous = {.size = options->size, .listen_fd = -1};
+    struct dhole__address address;
+    char list[dhole__answer_max + 1] = "";
+    dhole_err err = dhole__coordinator_resolve(coordinator, &address);
+
+    if (err)
+        return err;
+    err = options->rank == 0
+              ? dhole__rendezvous_host(coordinator, &address, options, deadline,
+                                       &rendezvous.listen_fd, list)
+              : call_host(coordinator, &address, options, deadline, &rendezvous.listen_fd, list);
+    if (err)
+        return err;
+    err = split_list(list, &rendezvous);
+    if (err) {
+        dhole__rendezvous_close(&rendezvous);
+        return dhole__fail_in(err, "rank 0 at %s", coordinator);
+    }
+    *out = rendezvous;
+    return DHOLE_OK;
+}
+
+void dhole__rendezvous_close(struct dhole__rendezvous *rendezvous)
+{
+    if (rendezvous->size == 0)
+        return;
+    for (int i = 0; rendezvous->hosts != NULL && i < rendezvous->size; i++)
+        free(rendezvous->hosts[i]);
+    free(rendezvous->hosts);
+    close(rendezvous->listen_fd);
+    *rendezvous = (struct dhole__rendezvous){0};
+}

@@ -1,0 +1,109 @@
+#include "group/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+
+static dhole_err copy_text(const char **text)
+{
+    size_t size = *text != NULL ? strlen(*text) + 1 : 0;
+    char *copy = NULL;
+
+    if (size > 0) {
+        copy = dhole__sys.malloc(size);
+        if (copy == NULL) {
+            *text = NULL;
+            return dhole__fail_nomem(size, "a group's options");
+        }
+        memcpy(copy, *text, size);
+    }
+    *text = copy;
+    return DHOLE_OK;
+}
+
+static dhole_err copy_hosts(dhole_options *options)
+{
+    const char *const *given = options->hosts;
+    const char **hosts;
+    dhole_err err = DHOLE_OK;
+
+    if (given == NULL)
+        return DHOLE_OK;
+    options->hosts = hosts = dhole__sys.calloc((size_t)options->size, sizeof *hosts);
+    if (hosts == NULL)
+        return dhole__fail_nomem((size_t)options->size * sizeof *hosts, "a group's addresses");
+    for (int rank = 0; rank < options->size && !err; rank++) {
+        hosts[rank] = given[rank];
+        err = copy_text(&hosts[rank]);
+    }
+    return err;
+}
+
+static dhole_err copy_pins(dhole_options *options)
+{
+    size_t bytes = (size_t)options->size * sizeof *options->pins;
+    const dhole_pin *given = options->pins;
+    dhole_pin *pins;
+
+    if (given == NULL)
+        return DHOLE_OK;
+    options->pins = pins = dhole__sys.malloc(bytes);
+    if (pins == NULL)
+        return dhole__fail_nomem(bytes, "a group's pins");
+    memcpy(pins, given, bytes);
+    return DHOLE_OK;
+}
+
+/* What could not be copied is NULL, never the caller's. */
+static dhole_err copy_all(dhole_options *options)
+{
+    dhole_err err = copy_text(&options->session), next;
+
+    if ((next = copy_text(&options->agreement)) != DHOLE_OK)
+        err = next;
+    if ((next = copy_text(&options->host)) != DHOLE_OK)
+        err = next;
+    if ((next = copy_hosts(options)) != DHOLE_OK)
+        err = next;
+    if ((next = copy_pins(options)) != DHOLE_OK)
+        err = next;
+    return err;
+}
+
+dhole_err dhole__settings_copy(const dhole_options *options, struct dhole__settings **out)
+{
+    struct dhole__settings *settings = dhole__sys.calloc(1, sizeof *settings);
+    struct sockaddr *bound;
+    dhole_err err;
+
+    if (settings == NULL)
+        return dhole__fail_nomem(sizeof *settings, "a group's options");
+    settings->options = *options;
+    err = copy_all(&settings->options);
+    if (err) {
+        dhole__settings_free(settings);
+        return err;
+    }
+    bound = (struct sockaddr *)&settings->bound.addr;
+    settings->bound.length = sizeof settings->bound.addr;
+    settings->has_bound = options->listen_fd >= 0 &&
+                          getsockname(options->listen_fd, bound, &settings->bound.length) == 0;
+    settings->bound.family = bound->sa_family;
+    *out = settings;
+    return DHOLE_OK;
+}
+
+void dhole__settings_free(struct dhole__settings *settings)
+{
+    dhole_options *options = &settings->options;
+
+    for (int rank = 0; options->hosts != NULL && rank < options->size; rank++)
+        free((void *)options->hosts[rank]);
+    free((void *)options->hosts);
+    free((void *)options->pins);
+    free((void *)options->session);
+    free((void *)options->agreement);
+    free((void *)options->host);
+    free(settings);
+}

@@ -1,0 +1,481 @@
+/* Ranks, as threads, that find each other at a coordinator. */
+#include "group/rendezvous.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "group/rendezvous_wire.h"
+#include "test.h"
+
+enum { ranks_max = 8, patience_ms = 20000 };
+
+struct rank {
+    const char *coordinator;
+    dhole_options options;
+    int timeout_ms;
+    struct dhole__rendezvous met;
+    dhole_err err;
+    char message[dhole__message_max];
+    pthread_t thread;
+    atomic_bool done;
+};
+
+static struct rank rank_of(const char *coordinator, int rank, int size, int timeout_ms)
+{
+    struct rank r = {.coordinator = coordinator, .timeout_ms = timeout_ms};
+
+    r.options = (dhole_options)DHOLE_OPTIONS_INIT;
+    r.options.rank = rank;
+    r.options.size = size;
+    r.options.session = "job 1";
+    return r;
+}
+
+static void *meet(void *arg)
+{
+    struct rank *r = arg;
+
+    r->err = dhole__rendezvous_open(r->coordinator, &r->options, dhole__deadline_in(r->timeout_ms),
+                                    &r->met);
+    snprintf(r->message, sizeof r->message, "%s", r->err ? dhole_error_message() : "");
+    atomic_store(&r->done, true);
+    return NULL;
+}
+
+static void start(struct rank *r)
+{
+    ASSERT(pthread_create(&r->thread, NULL, meet, r) == 0);
+}
+
+static void end(struct rank *r)
+{
+    ASSERT(pthread_join(r->thread, NULL) == 0);
+}
+
+/* All have met: the same list on each, with a listener of each at its place. */
+static void check_met(struct rank *ranks, int size)
+{
+    for (int i = 0; i < size; i++) {
+        ASSERT_MSG(ranks[i].err == DHOLE_OK, "rank %d: %s", i, ranks[i].message);
+        for (int peer = 0; peer < size; peer++) {
+            struct dhole__address address;
+            int fd;
+            ASSERT_STR(ranks[i].met.hosts[peer], ranks[0].met.hosts[peer]);
+            ASSERT_OK(dhole__tcp_resolve(ranks[i].met.hosts[peer], &address));
+            ASSERT(dhole__tcp_is_loopback(&address));
+            fd = dhole__tcp_try_connect(&address, dhole__deadline_in(patience_ms));
+            ASSERT(fd >= 0);
+            close(fd);
+        }
+    }
+    for (int i = 0; i < size; i++)
+        dhole__rendezvous_close(&ranks[i].met);
+}
+
+static void meet_all(const char *coordinator, int size)
+{
+    struct rank ranks[ranks_max];
+
+    for (int i = size - 1; i >= 0; i--) {
+        ranks[i] = rank_of(coordinator, i, size, patience_ms);
+        start(&ranks[i]);
+    }
+    for (int i = 0; i < size; i++)
+        end(&ranks[i]);
+    check_met(ranks, size);
+}
+
+static const char *free_address(const char *host)
+{
+    static char text[dhole__rendezvous_address_max];
+    struct dhole__address address;
+    int fd;
+
+    snprintf(text, sizeof text, "%s:0", host);
+    ASSERT_OK(dhole__tcp_resolve(text, &address));
+    ASSERT_OK(dhole__rendezvous_listen(&address, &fd, text));
+    close(fd);
+    return text;
+}
+
+static const char *local_path(void)
+{
+    static char path[128]; /* written once: ranks read it meanwhile */
+
+    if (path[0] == '\0')
+        snprintf(path, sizeof path, "%s/meet", test_dir());
+    return path;
+}
+
+static bool exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+TEST(ranks_meet_over_tcp)
+{
+    meet_all(free_address("127.0.0.1"), 2);
+    meet_all(free_address("127.0.0.1"), ranks_max);
+    meet_all(free_address("localhost"), 3);
+}
+
+TEST(ranks_meet_over_ipv6)
+{
+    struct dhole__address address;
+    int fd;
+
+    ASSERT_OK(dhole__tcp_resolve("[::1]:0", &address));
+    if (dhole__tcp_listen(&address, &fd) < 0)
+        test_skip("no IPv6 here");
+    close(fd);
+    meet_all(free_address("[::1]"), 3);
+}
+
+TEST(ranks_meet_at_a_unix_socket_which_is_gone_afterwards)
+{
+    meet_all(local_path(), 3);
+    ASSERT(!exists(local_path()));
+}
+
+static int open_descriptors(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+TEST(meeting_again_and_again_leaves_nothing_behind)
+{
+    int before = open_descriptors();
+
+    for (int i = 0; i < 50; i++)
+        meet_all(local_path(), 4);
+    ASSERT_EQ(open_descriptors(), before);
+}
+
+/* What a killed rank 0 leaves behind. */
+TEST(a_stale_socket_makes_way)
+{
+    struct dhole__address address;
+    int fd;
+
+    ASSERT_OK(dhole__coordinator_resolve(local_path(), &address));
+    ASSERT(dhole__tcp_listen(&address, &fd) == 0);
+    close(fd);
+    ASSERT(exists(local_path()));
+    meet_all(local_path(), 2);
+}
+
+TEST(what_is_no_socket_stays)
+{
+    struct rank r = rank_of(local_path(), 0, 2, 500);
+    FILE *file = fopen(local_path(), "w");
+
+    ASSERT(file != NULL);
+    fclose(file);
+    meet(&r);
+    ASSERT_ERR(r.err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(r.message, local_path());
+    ASSERT(exists(local_path()));
+}
+
+static void tick(void)
+{
+    struct timespec t = {0, 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+/* Until somebody listens at the coordinator. */
+static void wait_for_host(const char *coordinator)
+{
+    struct dhole__address address;
+    int fd;
+
+    ASSERT_OK(dhole__coordinator_resolve(coordinator, &address));
+    while ((fd = dhole__tcp_try_connect(&address, dhole__deadline_in(100))) < 0)
+        tick();
+    close(fd);
+}
+
+TEST(a_second_rank_0_is_refused_and_does_no_harm)
+{
+    const char *coordinators[] = {local_path(), free_address("127.0.0.1")};
+
+    for (int i = 0; i < 2; i++) {
+        struct rank first = rank_of(coordinators[i], 0, 2, patience_ms);
+        struct rank second = first, other = rank_of(coordinators[i], 1, 2, patience_ms);
+        start(&first);
+        wait_for_host(coordinators[i]);
+        meet(&second);
+        ASSERT_ERR(second.err, DHOLE_ERR_CONFIG);
+        ASSERT_CONTAINS(second.message, "second rank 0");
+        start(&other);
+        end(&first);
+        end(&other);
+        check_met((struct rank[]){first, other}, 2);
+    }
+}
+
+TEST(ranks_that_do_not_come_are_named_on_all_that_did)
+{
+    struct rank ranks[2];
+
+    for (int i = 0; i < 2; i++) {
+        ranks[i] = rank_of(local_path(), i, 4, i == 0 ? 700 : 500);
+        start(&ranks[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        end(&ranks[i]);
+        ASSERT_ERR(ranks[i].err, DHOLE_ERR_TIMEOUT);
+        ASSERT_CONTAINS(ranks[i].message, "ranks 2, 3 did not come");
+    }
+    ASSERT(!exists(local_path()));
+}
+
+TEST(a_rank_0_that_does_not_come_is_named)
+{
+    struct rank r = rank_of(free_address("127.0.0.1"), 1, 2, 300);
+
+    meet(&r);
+    ASSERT_ERR(r.err, DHOLE_ERR_TIMEOUT);
+    ASSERT_CONTAINS(r.message, "rank 0 could not be reached");
+    r = rank_of(local_path(), 1, 2, 300);
+    meet(&r);
+    ASSERT_ERR(r.err, DHOLE_ERR_TIMEOUT);
+    ASSERT_CONTAINS(r.message, "rank 0 could not be reached");
+}
+
+/* Each of these is refused with a reason, and the group forms without it. */
+TEST(those_who_differ_are_refused_in_words)
+{
+    struct rank ranks[3], wrong;
+
+    for (int i = 0; i < 3; i++)
+        ranks[i] = rank_of(local_path(), i, 3, patience_ms);
+    start(&ranks[0]);
+    start(&ranks[1]);
+
+    wrong = rank_of(local_path(), 2, 3, patience_ms);
+    wrong.options.session = "job 2";
+    meet(&wrong);
+    ASSERT_ERR(wrong.err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(wrong.message, "rank 0 has \"job 1\", rank 2 \"job 2\"");
+
+    wrong = rank_of(local_path(), 2, 4, patience_ms);
+    meet(&wrong);
+    ASSERT_ERR(wrong.err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(wrong.message, "number of ranks");
+
+    wrong = rank_of(local_path(), 3, 3, patience_ms);
+    meet(&wrong);
+    ASSERT_ERR(wrong.err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(wrong.message, "rank 3");
+
+    start(&ranks[2]);
+    for (int i = 0; i < 3; i++)
+        end(&ranks[i]);
+    check_met(ranks, 3);
+}
+
+/* Whichever of the two comes second. */
+TEST(a_second_process_of_a_rank_is_refused)
+{
+    struct rank host = rank_of(local_path(), 0, 3, patience_ms);
+    struct rank other = rank_of(local_path(), 2, 3, patience_ms);
+    struct rank twins[2] = {rank_of(local_path(), 1, 3, patience_ms),
+                            rank_of(local_path(), 1, 3, patience_ms)};
+    int refused;
+
+    start(&host);
+    start(&twins[0]);
+    start(&twins[1]);
+    /* Without rank 2 only the one that is refused can end. */
+    while (!atomic_load(&twins[0].done) && !atomic_load(&twins[1].done))
+        tick();
+    start(&other);
+    end(&host);
+    end(&other);
+    end(&twins[0]);
+    end(&twins[1]);
+    refused = twins[1].err != DHOLE_OK;
+    ASSERT_ERR(twins[refused].err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(twins[refused].message, "second process says that it is rank 1");
+    check_met((struct rank[]){host, twins[!refused], other}, 3);
+}
+
+/* A rank that died before all had come may come again. */
+TEST(a_rank_that_left_may_come_again)
+{
+    struct rank ranks[3], early;
+    int stop[2];
+
+    for (int i = 0; i < 3; i++)
+        ranks[i] = rank_of(local_path(), i, 3, patience_ms);
+    ASSERT(pipe(stop) == 0);
+    early = ranks[1];
+    early.options.cancel_fd = stop[0];
+    start(&ranks[0]);
+    start(&early);
+    wait_for_host(local_path());
+    ASSERT(write(stop[1], "", 1) == 1);
+    end(&early);
+    ASSERT_ERR(early.err, DHOLE_ERR_CANCELLED);
+    start(&ranks[1]);
+    start(&ranks[2]);
+    for (int i = 0; i < 3; i++)
+        end(&ranks[i]);
+    check_met(ranks, 3);
+}
+
+TEST(waiting_can_be_cancelled_on_rank_0)
+{
+    struct rank host = rank_of(local_path(), 0, 2, patience_ms);
+    struct rank other = rank_of(local_path(), 1, 2, patience_ms);
+    int stop[2];
+
+    ASSERT(pipe(stop) == 0);
+    host.options.cancel_fd = stop[0];
+    start(&host);
+    wait_for_host(local_path());
+    ASSERT(write(stop[1], "", 1) == 1);
+    end(&host);
+    ASSERT_ERR(host.err, DHOLE_ERR_CANCELLED);
+    ASSERT(!exists(local_path()));
+    other.timeout_ms = 200;
+    meet(&other);
+    ASSERT_ERR(other.err, DHOLE_ERR_TIMEOUT);
+}
+
+static int connect_to(const char *coordinator)
+{
+    struct dhole__address address;
+    int fd;
+
+    ASSERT_OK(dhole__coordinator_resolve(coordinator, &address));
+    fd = dhole__tcp_try_connect(&address, dhole__deadline_in(patience_ms));
+    ASSERT(fd >= 0);
+    return fd;
+}
+
+/* More than there are places: silent ones, babblers, and registrations that lie. */
+TEST(strangers_do_no_harm)
+{
+    const char *coordinator = free_address("127.0.0.1");
+    struct rank ranks[3];
+    unsigned long long seed = 1;
+    int fds[300];
+
+    for (int i = 0; i < 3; i++)
+        ranks[i] = rank_of(coordinator, i, 3, patience_ms);
+    start(&ranks[0]);
+    wait_for_host(coordinator);
+    for (int i = 0; i < 300; i++) {
+        struct dhole__registration lie = {
+            .rank = (int)(test_random(&seed) & 0xffff),
+            .size = i % 7 == 0 ? 3 : (int)(test_random(&seed) & 0xffff),
+            .session_length = i % 5 == 0 ? 0xffff : 0,
+            .address_length = test_random(&seed) & 0xff,
+        };
+        uint8_t bytes[dhole__registration_size + 200];
+        fds[i] = connect_to(coordinator);
+        for (size_t k = 0; k < sizeof bytes; k++)
+            bytes[k] = (uint8_t)test_random(&seed);
+        if (i % 2 == 0)
+            dhole__registration_encode(&lie, bytes);
+        if (i % 3 != 0)
+            ASSERT(send(fds[i], bytes, sizeof bytes, MSG_NOSIGNAL) > 0);
+    }
+    start(&ranks[1]);
+    start(&ranks[2]);
+    for (int i = 0; i < 3; i++)
+        end(&ranks[i]);
+    for (int i = 0; i < 300; i++)
+        close(fds[i]);
+    check_met(ranks, 3);
+}
+
+/* What answers in rank 0's place, for a rank that trusts nothing of it. */
+struct impostor {
+    const char *path;
+    const void *bytes;
+    size_t size;
+    int listen_fd;
+    pthread_t thread;
+};
+
+static void *answer_one(void *arg)
+{
+    struct impostor *impostor = arg;
+    struct pollfd pfd = {.fd = impostor->listen_fd, .events = POLLIN};
+    char registration[256];
+    int fd;
+
+    ASSERT(poll(&pfd, 1, patience_ms) == 1);
+    fd = accept(impostor->listen_fd, NULL, NULL);
+    ASSERT(fd >= 0 && recv(fd, registration, sizeof registration, 0) > 0);
+    ASSERT(send(fd, impostor->bytes, impostor->size, MSG_NOSIGNAL) == (ssize_t)impostor->size);
+    recv(fd, registration, sizeof registration, 0); /* its end */
+    close(fd);
+    return NULL;
+}
+
+static void expect_refused(const void *bytes, size_t size, dhole_err err)
+{
+    struct impostor impostor = {local_path(), bytes, size, -1, 0};
+    struct rank r = rank_of(local_path(), 1, 2, 1000);
+    struct dhole__address address;
+
+    ASSERT_OK(dhole__coordinator_resolve(local_path(), &address));
+    ASSERT(dhole__tcp_listen(&address, &impostor.listen_fd) == 0);
+    ASSERT(pthread_create(&impostor.thread, NULL, answer_one, &impostor) == 0);
+    meet(&r);
+    ASSERT(pthread_join(impostor.thread, NULL) == 0);
+    close(impostor.listen_fd);
+    unlink(local_path());
+    ASSERT_ERR(r.err, err);
+    ASSERT_CONTAINS(r.message, local_path());
+}
+
+static void expect_list_refused(const char *list, uint32_t length)
+{
+    uint8_t bytes[dhole__answer_head_size + 64] = {0};
+
+    dhole__answer_encode(&(struct dhole__answer){DHOLE_OK, length}, bytes);
+    memcpy(bytes + dhole__answer_head_size, list, strlen(list));
+    expect_refused(bytes, dhole__answer_head_size + strlen(list), DHOLE_ERR_PROTOCOL);
+}
+
+TEST(an_answer_that_is_wrong_is_refused)
+{
+    expect_refused("HTTP/1.1 400 Bad Request\r\n", 26, DHOLE_ERR_PROTOCOL);
+    expect_list_refused("", 0);
+    expect_list_refused("a:1\n", 4);
+    expect_list_refused("a:1\nb:1", 7);
+    expect_list_refused("a:1\n\n", 5);
+    expect_list_refused("a:1\nb:1\nc:1\n", 12);
+    expect_list_refused("", 0xffffffff);
+    expect_list_refused("", dhole__answer_max + 1);
+}
+
+TEST(a_path_that_is_too_long_is_named)
+{
+    char path[300];
+    struct rank r = rank_of(path, 0, 2, 100);
+
+    memset(path, 'x', sizeof path - 1);
+    path[0] = '/';
+    path[sizeof path - 1] = '\0';
+    meet(&r);
+    ASSERT_ERR(r.err, DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(r.message, "too long");
+}
