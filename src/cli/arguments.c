@@ -20,6 +20,28 @@ static bool parse_parallel(char **argv, dhole_parallel *out)
     return false;
 }
 
+static bool parse_backend(char **argv, const char **out)
+{
+    static const char *const names[] = {"any", "ring", "shm"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(optarg, names[i]) == 0) {
+            *out = names[i];
+            return true;
+        }
+    dhole__usage(argv[0], "--backend \"%s\": expected any, ring or shm", optarg);
+    return false;
+}
+
+static bool parse_seal(char **argv, bool *clear)
+{
+    *clear = strcmp(optarg, "off") == 0;
+    if (*clear || strcmp(optarg, "on") == 0)
+        return true;
+    dhole__usage(argv[0], "--seal \"%s\": expected on or off", optarg);
+    return false;
+}
+
 enum {
     opt_model = 256,
     opt_prompt,
@@ -28,6 +50,8 @@ enum {
     opt_max_tokens,
     opt_ranks,
     opt_parallel,
+    opt_backend,
+    opt_seal,
     opt_threads,
     opt_temperature,
     opt_top_k,
@@ -46,6 +70,8 @@ static const struct option options[] = {
     {"max-tokens", required_argument, NULL, opt_max_tokens},
     {"ranks", required_argument, NULL, opt_ranks},
     {"parallel", required_argument, NULL, opt_parallel},
+    {"backend", required_argument, NULL, opt_backend},
+    {"seal", required_argument, NULL, opt_seal},
     {"threads", required_argument, NULL, opt_threads},
     {"temperature", required_argument, NULL, opt_temperature},
     {"top-k", required_argument, NULL, opt_top_k},
@@ -74,6 +100,8 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
         break;
     case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, dhole__ranks_max, &a->ranks); break;
     case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
+    case opt_backend: ok = parse_backend(argv, &a->backend); break;
+    case opt_seal: ok = parse_seal(argv, &a->clear); break;
     case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
     case opt_temperature:
         ok = dhole__option_float(argv, "temperature", 0, FLT_MAX, "from 0 on",
@@ -104,7 +132,7 @@ int dhole__arguments_parse(int argc, char **argv, struct dhole__arguments *out)
     int c;
 
     *out = (struct dhole__arguments){
-        .max_tokens = default_max_tokens, .ranks = 1, .sampling = {.top_p = 1}};
+        .max_tokens = default_max_tokens, .ranks = 1, .backend = "any", .sampling = {.top_p = 1}};
     while ((c = dhole__next_option(argc, argv, options)) != -1) {
         if (c == 'h')
             out->help = true;

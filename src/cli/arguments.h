@@ -9,7 +9,8 @@
 /* Strings belong to argv; those not given are NULL. */
 struct dhole__arguments {
     const char *model, *prompt, *system, *logits_out;
-    bool raw, stats, json, help;
+    const char *backend; /* of a group of several ranks */
+    bool raw, stats, json, help, clear;
     dhole_parallel parallel;
     long long max_tokens, ranks, threads; /* threads 0: not given */
     dhole_sampling sampling;

@@ -43,20 +43,31 @@ int dhole__usage(const char *command, const char *format, ...)
     return DHOLE__EXIT_USAGE;
 }
 
-int dhole__next_option(int argc, char **argv, const struct option *options)
+int dhole__next_option_before(int argc, char **argv, const char *letters,
+                              const struct option *options)
 {
+    char form[32];
     int c;
 
     opterr = 0;
-    c = getopt_long(argc, argv, "+:h", options, NULL);
+    snprintf(form, sizeof form, "+:h%s", letters);
+    c = getopt_long(argc, argv, form, options, NULL);
     if (c == ':')
         dhole__usage(argv[0], "%s needs a value", argv[optind - 1]);
     else if (c == '?')
         dhole__usage(argv[0], "there is no option %s", argv[optind - 1]);
-    else if (c == -1 && optind < argc)
-        dhole__usage(argv[0], "unexpected \"%s\"", argv[optind]);
     else
         return c;
+    return '?';
+}
+
+int dhole__next_option(int argc, char **argv, const struct option *options)
+{
+    int c = dhole__next_option_before(argc, argv, "", options);
+
+    if (c != -1 || optind >= argc)
+        return c;
+    dhole__usage(argv[0], "unexpected \"%s\"", argv[optind]);
     return '?';
 }
 

@@ -27,8 +27,8 @@ struct dhole__subcommand {
 /* All of them, up to a NULL. */
 extern const struct dhole__subcommand *const dhole__subcommands[];
 
-extern const struct dhole__subcommand dhole__cmd_generate, dhole__cmd_tokenize, dhole__cmd_version,
-    dhole__cmd_help, dhole__cmd_rank;
+extern const struct dhole__subcommand dhole__cmd_generate, dhole__cmd_launch, dhole__cmd_bench,
+    dhole__cmd_tokenize, dhole__cmd_version, dhole__cmd_help, dhole__cmd_rank;
 
 int dhole__exit_code(dhole_err err);
 
@@ -47,6 +47,11 @@ int dhole__help_on(const struct dhole__subcommand *command);
 /* The next option of argv as getopt_long's val, -1 at the end, or '?' after the fault
  * has been printed. */
 int dhole__next_option(int argc, char **argv, const struct option *options);
+
+/* The same for a command whose options come before words of another kind, with short options in
+ * getopt's form; optind is the first of the words at the end. */
+int dhole__next_option_before(int argc, char **argv, const char *letters,
+                              const struct option *options);
 
 /* Reads the present option's argument; false after the fault has been printed, which says in
  * words what range was expected. */

@@ -53,6 +53,8 @@ static dhole_err start_ranks(struct run *run)
         .path = a->model,
         .model = run->model,
         .parallel = run->parallel,
+        .backend = a->backend,
+        .clear = a->clear,
         .threads = threads_of(a),
     };
 
@@ -221,11 +223,15 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "  --raw               feed the prompt as it is, without the chat template\n"
         "  --system TEXT       system text of the chat template\n"
         "  --max-tokens N      stop after N tokens (default 512)\n"
-        "  --ranks N           share the work among N processes, 1 to 8 (default 1), that talk "
-        "over\n"
-        "                      sealed connections\n"
+        "  --ranks N           share the work among N processes, 1 to 8 (default 1)\n"
         "  --parallel HOW      auto, single, tp (each rank computes a share of every layer) or pp\n"
         "                      (each rank holds a run of layers); default auto\n"
+        "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback), "
+        "or\n"
+        "                      any, which is shm where it can be had (default)\n"
+        "  --seal on|off       off leaves what passes between the ranks, which stays on this host, "
+        "in\n"
+        "                      the clear (default on)\n"
         "  --threads N         threads of each rank (default: processors / ranks)\n"
         "  --temperature T     0 always takes the likeliest token (default 0)\n"
         "  --top-k K           choose among the K likeliest tokens only (default 0: all)\n"

@@ -19,6 +19,7 @@ struct job {
     dhole_options group;
     const char *hosts[dhole__ranks_max];
     dhole_pin pins[dhole__ranks_max];
+    bool clear; /* not sealed */
     dhole_engine_options engine;
     struct dhole__buf path; /* of the model */
     char agreement[dhole__agreement_size];
@@ -46,7 +47,6 @@ static dhole_err read_peers(struct job *job)
                            size, json_array_size(pins), dhole__ranks_max);
     job->group.size = (int)size;
     job->group.hosts = job->hosts;
-    job->group.pins = job->pins;
     for (size_t i = 0; i < size; i++) {
         const char *pin = json_string_value(json_array_get(pins, i));
         job->hosts[i] = json_string_value(json_array_get(hosts, i));
@@ -71,7 +71,7 @@ static dhole_err read_int(const struct job *job, const char *key, int max, int *
 static dhole_err read_job(int fd, struct job *job)
 {
     struct dhole__buf text;
-    int parallel = 0;
+    int parallel = 0, clear = 0;
     dhole_err err = dhole__frame_read(fd, &text);
 
     if (err)
@@ -90,7 +90,11 @@ static dhole_err read_job(int fd, struct job *job)
         err = read_int(job, "threads", threads_max, &job->engine.threads);
     if (err == DHOLE_OK)
         err = dhole__json_string(job->json, "session", &job->group.session);
-    job->group.backend = "tcp";
+    if (err == DHOLE_OK)
+        err = dhole__json_string(job->json, "backend", &job->group.backend);
+    if (err == DHOLE_OK)
+        err = read_int(job, "clear", 1, &clear);
+    job->clear = clear != 0;
     job->group.cancel_fd = fd; /* at its end when rank 0 is */
     job->engine.parallel = (dhole_parallel)parallel;
     return err;
@@ -147,7 +151,10 @@ static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_ide
         return err;
     dhole__agreement(*model, job->engine.parallel, job->group.size, job->agreement);
     job->group.agreement = job->agreement;
-    job->group.identity = *identity;
+    if (!job->clear) {
+        job->group.identity = *identity;
+        job->group.pins = job->pins;
+    }
     return DHOLE_OK;
 }
 

@@ -16,6 +16,7 @@ static dhole_engine *_Atomic running;
 /* Only what is safe in a signal handler. */
 static void on_signal(int number)
 {
+    unsigned char byte = (unsigned char)number;
     int saved = errno;
 
     if (number != SIGCHLD) {
@@ -24,7 +25,7 @@ static void on_signal(int number)
         if (engine != NULL)
             dhole_engine_cancel(engine);
     }
-    if (write(wake[1], "", 1) < 0) { /* full: it is readable already */
+    if (write(wake[1], &byte, 1) < 0) { /* full: it is readable already */
     }
     errno = saved;
 }
@@ -39,22 +40,47 @@ static dhole_err handle(int number, int flags)
     return DHOLE_OK;
 }
 
-dhole_err dhole__signals_install(void)
+static dhole_err make_wake(void)
 {
-    dhole_err err;
-
     if (dhole__sys.pipe(wake) != 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
     for (int i = 0; i < 2; i++) {
         fcntl(wake[i], F_SETFD, FD_CLOEXEC);
         fcntl(wake[i], F_SETFL, O_NONBLOCK);
     }
-    err = handle(SIGINT, SA_RESETHAND);
+    return DHOLE_OK;
+}
+
+dhole_err dhole__signals_install(void)
+{
+    dhole_err err = make_wake();
+
+    if (err == DHOLE_OK)
+        err = handle(SIGINT, SA_RESETHAND);
     if (err == DHOLE_OK)
         err = handle(SIGTERM, SA_RESETHAND);
     if (err == DHOLE_OK)
         err = handle(SIGCHLD, SA_NOCLDSTOP);
     return err;
+}
+
+dhole_err dhole__signals_collect(const int *numbers, size_t count)
+{
+    dhole_err err = make_wake();
+
+    for (size_t i = 0; i < count && err == DHOLE_OK; i++) {
+        struct sigaction old;
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            err = handle(numbers[i], 0);
+    }
+    return err ? err : handle(SIGCHLD, SA_NOCLDSTOP);
+}
+
+int dhole__signals_next(void)
+{
+    unsigned char byte;
+
+    return read(wake[0], &byte, 1) == 1 ? byte : 0;
 }
 
 int dhole__signals_fd(void)

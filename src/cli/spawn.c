@@ -1,9 +1,7 @@
 #include "cli/spawn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +14,7 @@
 #include "base/os.h"
 #include "base/sys.h"
 #include "cli/frame.h"
+#include "cli/local.h"
 #include "cli/signals.h"
 #include "infer/shard.h"
 
@@ -33,11 +32,7 @@ struct child {
 struct dhole__ranks {
     int count;
     dhole_group *group;
-    dhole_identity *identity[dhole__ranks_max];
-    dhole_pin pin[dhole__ranks_max];
-    int listener[dhole__ranks_max]; /* or -1 */
-    char host[dhole__ranks_max][32];
-    char session[2 * DHOLE_PIN_SIZE + 1];
+    struct dhole__local local;
     struct child child[dhole__ranks_max]; /* [0] is unused */
 };
 
@@ -51,24 +46,6 @@ static void close_fd(int *fd)
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
-}
-
-/* A listening socket on a free port of the loopback interface. */
-static dhole_err listen_locally(int *fd, char *host, size_t size)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-
-    *fd = dhole__sys.socket(AF_INET, SOCK_STREAM, 0);
-    if (*fd < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a socket");
-    fcntl(*fd, F_SETFD, FD_CLOEXEC);
-    if (dhole__sys.bind(*fd, (struct sockaddr *)&address, length) != 0 ||
-        dhole__sys.listen(*fd, dhole__ranks_max) != 0 ||
-        getsockname(*fd, (struct sockaddr *)&address, &length) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen on 127.0.0.1");
-    snprintf(host, size, "127.0.0.1:%d", ntohs(address.sin_port));
-    return DHOLE_OK;
 }
 
 enum { hex_size = 2 * 32 + 1 }; /* of a pin or a digest, as text */
@@ -89,22 +66,6 @@ void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ran
     to_hex(digest, hex);
     snprintf(out, dhole__agreement_size, "model %s, %s on %d ranks", hex,
              dhole_parallel_name(parallel), ranks);
-}
-
-/* Sockets and identities of all ranks. The session is named after rank 0's key, which
- * is new every time. */
-static dhole_err prepare(struct dhole__ranks *ranks)
-{
-    for (int r = 0; r < ranks->count; r++) {
-        dhole_err err = listen_locally(&ranks->listener[r], ranks->host[r], sizeof ranks->host[r]);
-        if (err == DHOLE_OK)
-            err = dhole_identity_generate(&ranks->identity[r]);
-        if (err)
-            return err;
-        dhole_identity_pin(ranks->identity[r], &ranks->pin[r]);
-    }
-    to_hex(ranks->pin[0].bytes, ranks->session);
-    return DHOLE_OK;
 }
 
 /* Runs in the child between fork and exec. Ctrl-C at a terminal reaches all ranks; rank 0
@@ -138,7 +99,7 @@ static dhole_err start_child(struct dhole__ranks *ranks, int r, const char *path
     fcntl(pair[1], F_SETFD, FD_CLOEXEC);
     pid = fork();
     if (pid == 0)
-        become_rank(path, pair[1], ranks->listener[r]);
+        become_rank(path, pair[1], ranks->local.listener[r]);
     close(pair[1]);
     ranks->child[r].socket = pair[0];
     if (pid < 0)
@@ -156,13 +117,14 @@ static json_t *describe(const struct dhole__ranks *ranks, int r,
 
     for (int i = 0; i < ranks->count; i++) {
         char hex[hex_size];
-        to_hex(ranks->pin[i].bytes, hex);
-        json_array_append_new(hosts, json_string(ranks->host[i]));
+        to_hex(ranks->local.pin[i].bytes, hex);
+        json_array_append_new(hosts, json_string(ranks->local.host[i]));
         json_array_append_new(pins, json_string(hex));
     }
-    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:i}", "rank", r, "listen_fd",
-                     ranks->listener[r], "hosts", hosts, "pins", pins, "session", ranks->session,
-                     "parallel", (int)options->parallel, "threads", options->threads);
+    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:s, s:i, s:i}", "rank", r, "listen_fd",
+                     ranks->local.listener[r], "hosts", hosts, "pins", pins, "session",
+                     ranks->local.session, "parallel", (int)options->parallel, "backend",
+                     options->backend, "clear", options->clear, "threads", options->threads);
 }
 
 static dhole_err send_key(int socket, const dhole_identity *identity)
@@ -194,7 +156,7 @@ static dhole_err configure(const struct dhole__ranks *ranks, int r,
     json_decref(root);
     if (err == DHOLE_OK)
         err = dhole__frame_write(socket, options->path, strlen(options->path));
-    return err ? err : send_key(socket, ranks->identity[r]);
+    return err ? err : send_key(socket, ranks->local.identity[r]);
 }
 
 /* How a child that is gone ended. */
@@ -303,31 +265,23 @@ static dhole_err explain_cancel(struct dhole__ranks *ranks)
 static dhole_err join(struct dhole__ranks *ranks, const struct dhole__spawn_options *spawn)
 {
     char agreement[dhole__agreement_size];
-    const char *hosts[dhole__ranks_max];
     dhole_options options = DHOLE_OPTIONS_INIT;
     dhole_err err;
 
-    for (int r = 0; r < ranks->count; r++)
-        hosts[r] = ranks->host[r];
     dhole__agreement(spawn->model, spawn->parallel, ranks->count, agreement);
-    options.backend = "tcp";
-    options.size = ranks->count;
-    options.hosts = hosts;
-    options.listen_fd = ranks->listener[0];
-    options.session = ranks->session;
+    options.backend = spawn->backend;
+    dhole__local_options(&ranks->local, 0, !spawn->clear, &options);
     options.agreement = agreement;
-    options.identity = ranks->identity[0];
-    options.pins = ranks->pin;
     options.cancel_fd = dhole__signals_fd();
     err = dhole_init(&options, &ranks->group);
-    close_fd(&ranks->listener[0]);
+    close_fd(&ranks->local.listener[0]);
     return err == DHOLE_ERR_CANCELLED ? explain_cancel(ranks) : err;
 }
 
 static dhole_err start(struct dhole__ranks *ranks, const struct dhole__spawn_options *options)
 {
     char path[4096];
-    dhole_err err = prepare(ranks);
+    dhole_err err = dhole__local_prepare(ranks->count, &ranks->local);
 
     if (err)
         return err;
@@ -339,9 +293,7 @@ static dhole_err start(struct dhole__ranks *ranks, const struct dhole__spawn_opt
             err = configure(ranks, r, options);
         if (err == DHOLE_ERR_PEER_LOST)
             err = read_report(ranks, r); /* it says more than the broken pipe */
-        close_fd(&ranks->listener[r]);
-        dhole_identity_free(ranks->identity[r]);
-        ranks->identity[r] = NULL;
+        dhole__local_close_rank(&ranks->local, r);
         if (err)
             return err;
     }
@@ -357,10 +309,8 @@ dhole_err dhole__ranks_start(const struct dhole__spawn_options *options, struct 
     if (ranks == NULL)
         return dhole__fail_nomem(sizeof *ranks, "the ranks");
     ranks->count = options->count;
-    for (int r = 0; r < dhole__ranks_max; r++) {
-        ranks->listener[r] = -1;
+    for (int r = 0; r < dhole__ranks_max; r++)
         ranks->child[r].socket = -1;
-    }
     err = start(ranks, options);
     if (err) {
         dhole__ranks_end(ranks, false);
@@ -402,9 +352,6 @@ void dhole__ranks_end(struct dhole__ranks *ranks, bool well)
         }
         close_fd(&child->socket);
     }
-    for (int r = 0; r < ranks->count; r++) {
-        close_fd(&ranks->listener[r]);
-        dhole_identity_free(ranks->identity[r]);
-    }
+    dhole__local_close(&ranks->local);
     free(ranks);
 }

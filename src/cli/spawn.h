@@ -19,7 +19,9 @@ struct dhole__spawn_options {
     const char *path; /* of the model's file, for the others to open */
     const dhole_model *model;
     dhole_parallel parallel;
-    int threads; /* of each rank */
+    const char *backend; /* of the group */
+    bool clear;          /* not sealed */
+    int threads;         /* of each rank */
 };
 
 /* What ranks agree on before they join, in words: the model file and how it is split. */

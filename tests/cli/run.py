@@ -41,7 +41,7 @@ PR_SET_CHILD_SUBREAPER = 36
 JSON_KEYS = ["text", "tokens", "prompt_tokens", "generated", "prefill_tps", "decode_tps", "ranks",
              "parallel", "reason", "sealed_bytes", "plain_bytes", "stop"]
 OPTIONS = ["--model", "--prompt", "--raw", "--system", "--max-tokens", "--ranks", "--parallel",
-           "--threads", "--temperature", "--top-k", "--top-p", "--seed", "--stats", "--json",
+           "--backend", "--seal", "--threads", "--temperature", "--top-k", "--top-p", "--seed", "--stats", "--json",
            "--logits-out"]
 
 # Arguments after `generate --model M --prompt P`, and what the complaint must quote.
@@ -61,6 +61,8 @@ BAD_OPTIONS = [
     (["--seed", value], value) for value in ("-1", "x", "99999999999999999999")
 ] + [
     (["--parallel", "both"], "both"),
+    (["--backend", "mem"], "mem"),
+    (["--seal", "maybe"], "maybe"),
     (["--frob"], "--frob"),
     (["-x"], "-x"),
     (["surplus"], "surplus"),
@@ -222,6 +224,9 @@ class Judge:
         check(answer["parallel"] in ("tp", "pp") and answer["reason"], f"{answer}")
         check(answer["prefill_tps"] > 0 and answer["decode_tps"] > 0, f"{answer}")
         check(answer["plain_bytes"] == 0 and answer["sealed_bytes"] > 0, f"{answer}")
+        clear = self.dhole.generate("Hello", *options, "--seal", "off")
+        check(clear["sealed_bytes"] == 0 and clear["plain_bytes"] > 0, f"{clear}")
+        check(clear["text"] == answer["text"], "without a seal they say something else")
         alone = self.dhole.generate("Hello", "--max-tokens", 8, "--threads", 1)
         check((alone["parallel"], alone["ranks"]) == ("single", 1), f"{alone}")
         check(alone["sealed_bytes"] == alone["plain_bytes"] == 0, f"{alone}")
@@ -519,8 +524,8 @@ class Judge:
         isolate()
         with Capture() as capture:
             answer = self.dhole.generate(prompt, "--raw", "--ranks", 2, "--parallel", parallel,
-                                         "--threads", 1, "--max-tokens", 8, "--logits-out",
-                                         logits_path, model=model)
+                                         "--backend", "ring", "--threads", 1, "--max-tokens", 8,
+                                         "--logits-out", logits_path, model=model)
         rows = np.fromfile(logits_path, "<f4").reshape(answer["generated"], -1)
         embedding = Llama(model).weight("token_embd.weight")[tokens]
         known = {

@@ -1,0 +1,18 @@
+/* The options of `dhole bench`. */
+#ifndef DHOLE_CLI_BENCH_OPTIONS_H
+#define DHOLE_CLI_BENCH_OPTIONS_H
+
+#include "cli/bench.h"
+
+struct dhole__bench_options {
+    struct dhole__bench_plan plan;
+    const char *backend; /* NULL: not given */
+    long long ranks;     /* to start; 0: not given */
+    bool seal, json, help;
+};
+
+/* DHOLE__EXIT_DONE, or DHOLE__EXIT_USAGE after the fault has been printed. argv[1] is the
+ * operation, and is overwritten. */
+int dhole__bench_options_parse(int argc, char **argv, struct dhole__bench_options *out);
+
+#endif

@@ -1,0 +1,77 @@
+#include "cli/local.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/sys.h"
+
+/* A listening socket on a free port of the loopback interface. */
+static dhole_err listen_locally(int *fd, char *host, size_t size)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+
+    *fd = dhole__sys.socket(AF_INET, SOCK_STREAM, 0);
+    if (*fd < 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a socket");
+    fcntl(*fd, F_SETFD, FD_CLOEXEC);
+    if (dhole__sys.bind(*fd, (struct sockaddr *)&address, length) != 0 ||
+        dhole__sys.listen(*fd, dhole__rank_max) != 0 ||
+        getsockname(*fd, (struct sockaddr *)&address, &length) != 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen on 127.0.0.1");
+    snprintf(host, size, "127.0.0.1:%d", ntohs(address.sin_port));
+    return DHOLE_OK;
+}
+
+dhole_err dhole__local_prepare(int count, struct dhole__local *out)
+{
+    *out = (struct dhole__local){.count = count};
+    for (int r = 0; r < count; r++) {
+        out->listener[r] = -1;
+        out->hosts[r] = out->host[r];
+    }
+    for (int r = 0; r < count; r++) {
+        dhole_err err = listen_locally(&out->listener[r], out->host[r], sizeof out->host[r]);
+        if (err == DHOLE_OK)
+            err = dhole_identity_generate(&out->identity[r]);
+        if (err)
+            return err;
+        dhole_identity_pin(out->identity[r], &out->pin[r]);
+    }
+    /* Named after rank 0's key, which is new every time and known to the ranks only, so that no
+     * other process joins a group that is not sealed. */
+    for (int i = 0; i < DHOLE_PIN_SIZE; i++)
+        snprintf(out->session + 2 * i, 3, "%02x", out->pin[0].bytes[i]);
+    return DHOLE_OK;
+}
+
+void dhole__local_options(const struct dhole__local *local, int rank, bool sealed,
+                          dhole_options *options)
+{
+    options->rank = rank;
+    options->size = local->count;
+    options->hosts = local->hosts;
+    options->listen_fd = local->listener[rank];
+    options->session = local->session;
+    options->identity = sealed ? local->identity[rank] : NULL;
+    options->pins = sealed ? local->pin : NULL;
+}
+
+void dhole__local_close_rank(struct dhole__local *local, int rank)
+{
+    if (local->listener[rank] >= 0)
+        close(local->listener[rank]);
+    local->listener[rank] = -1;
+    dhole_identity_free(local->identity[rank]);
+    local->identity[rank] = NULL;
+}
+
+void dhole__local_close(struct dhole__local *local)
+{
+    for (int r = 0; r < local->count; r++)
+        dhole__local_close_rank(local, r);
+}
