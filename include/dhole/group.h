@@ -52,8 +52,8 @@ typedef struct dhole_options {
      * rank that says something else is refused with both texts quoted. NULL is "". At most 1024
      * bytes. */
     const char *agreement;
-    /* Seals every byte when set: this rank's identity, and the pin of every rank, size
-     * of them. Both stay the caller's and must outlive the group. */
+    /* Seals every byte when set (but see plain_memory): this rank's identity, and the pin of every
+     * rank, size of them. Both stay the caller's and must outlive the group. */
     const dhole_identity *identity;
     const dhole_pin *pins;
     /* Allows an unsealed group to cross to other hosts in the clear. */
@@ -68,12 +68,16 @@ typedef struct dhole_options {
     /* Name of this rank's host, at most 128 bytes: ranks with the same one share memory when the
      * backend is "shm" or "any". NULL: found out. */
     const char *host;
+    /* With an identity: what goes through memory shared with ranks of this host is not sealed, as
+     * it crosses no network. The memory is still offered under seal, so nobody else can come
+     * between. All ranks must say the same. */
+    int plain_memory;
 } dhole_options;
 
 /* Start from this: dhole_options options = DHOLE_OPTIONS_INIT; */
 /* clang-format off */
 #define DHOLE_OPTIONS_INIT \
-    {NULL, 0, 0, NULL, -1, NULL, NULL, NULL, NULL, 0, -1, 0, 0, 0, NULL} /* C++11 takes it too */
+    {NULL, 0, 0, NULL, -1, NULL, NULL, NULL, NULL, 0, -1, 0, 0, 0, NULL, 0} /* C++11 takes it too */
 /* clang-format on */
 
 /* Joins the group: blocks until every rank is connected or the deadline. NULL options
@@ -226,11 +230,12 @@ dhole_err dhole_shrink(dhole_group *group, dhole_group **out);
  * `why` and this rank in the message. Any thread. */
 void dhole_abort(dhole_group *group, const char *why);
 
-/* Bytes of messages (headers included) that this rank sent and received, by whether they were
- * sealed. */
+/* Bytes that this rank sent and received since it joined: messages with their headers, and what
+ * the control connections carried. */
 typedef struct dhole_stats {
     uint64_t sealed_bytes;
-    uint64_t plain_bytes;
+    uint64_t plain_bytes;  /* in the clear, over a connection */
+    uint64_t memory_bytes; /* not sealed, through memory shared with ranks of this host */
 } dhole_stats;
 
 void dhole_group_stats(const dhole_group *group, dhole_stats *stats);

@@ -33,6 +33,7 @@ quietly() {
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libjansson-dev libpcre2-dev"
 packages_build="$packages_build python3 python3-venv ca-certificates"
 packages_test="g++ clang libclang-rt-14-dev lld clang-format clang-tidy shellcheck qemu-user"
+packages_test="$packages_test openmpi-bin mpich openssh-server openssh-client iproute2"
 packages_bench="g++ openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev"
 
 has_package() {

@@ -33,12 +33,16 @@ static bool parse_backend(char **argv, const char **out)
     return false;
 }
 
-static bool parse_seal(char **argv, bool *clear)
+static bool parse_seal(char **argv, enum dhole__sealing *out)
 {
-    *clear = strcmp(optarg, "off") == 0;
-    if (*clear || strcmp(optarg, "on") == 0)
-        return true;
-    dhole__usage(argv[0], "--seal \"%s\": expected on or off", optarg);
+    static const char *const names[] = {"auto", "on", "off"}; /* by enum dhole__sealing */
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(optarg, names[i]) == 0) {
+            *out = (enum dhole__sealing)i;
+            return true;
+        }
+    dhole__usage(argv[0], "--seal \"%s\": expected auto, on or off", optarg);
     return false;
 }
 
@@ -101,7 +105,7 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
     case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, dhole__ranks_max, &a->ranks); break;
     case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
     case opt_backend: ok = parse_backend(argv, &a->backend); break;
-    case opt_seal: ok = parse_seal(argv, &a->clear); break;
+    case opt_seal: ok = parse_seal(argv, &a->sealing); break;
     case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
     case opt_temperature:
         ok = dhole__option_float(argv, "temperature", 0, FLT_MAX, "from 0 on",

@@ -4,13 +4,15 @@
 
 #include <stdbool.h>
 
+#include "cli/local.h"
 #include "dhole/infer.h"
 
 /* Strings belong to argv; those not given are NULL. */
 struct dhole__arguments {
     const char *model, *prompt, *system, *logits_out;
     const char *backend; /* of a group of several ranks */
-    bool raw, stats, json, help, clear;
+    enum dhole__sealing sealing;
+    bool raw, stats, json, help;
     dhole_parallel parallel;
     long long max_tokens, ranks, threads; /* threads 0: not given */
     dhole_sampling sampling;

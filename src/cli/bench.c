@@ -49,7 +49,8 @@ static dhole_err join(struct bench *b)
 
     group.backend = b->options.backend;
     if (b->local) {
-        dhole__local_options(&b->started.local, b->started.rank, b->options.seal, &group);
+        dhole__local_options(&b->started.local, b->started.rank,
+                             b->options.seal ? DHOLE__SEAL_ON : DHOLE__SEAL_OFF, &group);
         group.cancel_fd = dhole__bench_ranks_cancel_fd(&b->started);
     } else {
         group.cancel_fd = dhole__signals_fd();

@@ -54,7 +54,7 @@ static dhole_err start_ranks(struct run *run)
         .model = run->model,
         .parallel = run->parallel,
         .backend = a->backend,
-        .clear = a->clear,
+        .sealing = a->sealing,
         .threads = threads_of(a),
     };
 
@@ -158,13 +158,14 @@ static void print_stats(const struct run *run)
             "prompt     %6zu tokens  %8.3f s  %8.1f tokens/s\n"
             "generated  %6zu tokens  %8.3f s  %8.1f tokens/s\n"
             "ranks      %6lld         %s: %s\n"
-            "sealed     %llu bytes, in the clear %llu bytes\n"
+            "sealed     %llu bytes, in the clear %llu bytes, through memory %llu bytes\n"
             "stop       %s\n",
             r->prompt_tokens, r->prefill_seconds, rate(r->prompt_tokens, r->prefill_seconds),
             r->generated, r->decode_seconds, rate(r->decode_steps, r->decode_seconds),
             run->arguments->ranks, dhole_parallel_name(run->parallel), run->reason,
             (unsigned long long)run->traffic.sealed_bytes,
-            (unsigned long long)run->traffic.plain_bytes, dhole_stop_name(r->stop));
+            (unsigned long long)run->traffic.plain_bytes,
+            (unsigned long long)run->traffic.memory_bytes, dhole_stop_name(r->stop));
 }
 
 /* What is said after the answer; returns the exit code. */
@@ -229,9 +230,10 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback), "
         "or\n"
         "                      any, which is shm where it can be had (default)\n"
-        "  --seal on|off       off leaves what passes between the ranks, which stays on this host, "
-        "in\n"
-        "                      the clear (default on)\n"
+        "  --seal WHAT         auto: all that crosses a connection, but not shared memory "
+        "(default); "
+        "on:\n"
+        "                      shared memory too; off: nothing, as it stays on this host\n"
         "  --threads N         threads of each rank (default: processors / ranks)\n"
         "  --temperature T     0 always takes the likeliest token (default 0)\n"
         "  --top-k K           choose among the K likeliest tokens only (default 0: all)\n"

@@ -49,7 +49,7 @@ dhole_err dhole__local_prepare(int count, struct dhole__local *out)
     return DHOLE_OK;
 }
 
-void dhole__local_options(const struct dhole__local *local, int rank, bool sealed,
+void dhole__local_options(const struct dhole__local *local, int rank, enum dhole__sealing sealing,
                           dhole_options *options)
 {
     options->rank = rank;
@@ -57,8 +57,9 @@ void dhole__local_options(const struct dhole__local *local, int rank, bool seale
     options->hosts = local->hosts;
     options->listen_fd = local->listener[rank];
     options->session = local->session;
-    options->identity = sealed ? local->identity[rank] : NULL;
-    options->pins = sealed ? local->pin : NULL;
+    options->identity = sealing != DHOLE__SEAL_OFF ? local->identity[rank] : NULL;
+    options->pins = sealing != DHOLE__SEAL_OFF ? local->pin : NULL;
+    options->plain_memory = sealing == DHOLE__SEAL_AUTO;
 }
 
 void dhole__local_close_rank(struct dhole__local *local, int rank)

@@ -23,8 +23,11 @@ struct dhole__local {
 /* What has been made when it fails is there to be closed. */
 dhole_err dhole__local_prepare(int count, struct dhole__local *out);
 
+/* What is sealed between local ranks: all but shared memory, everything, nothing. */
+enum dhole__sealing { DHOLE__SEAL_AUTO, DHOLE__SEAL_ON, DHOLE__SEAL_OFF };
+
 /* Sets rank, size, hosts, socket and session, and the keys of a sealed group; they stay here. */
-void dhole__local_options(const struct dhole__local *local, int rank, bool sealed,
+void dhole__local_options(const struct dhole__local *local, int rank, enum dhole__sealing sealing,
                           dhole_options *options);
 
 /* The socket and the key of a rank that has its own. */

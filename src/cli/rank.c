@@ -19,7 +19,7 @@ struct job {
     dhole_options group;
     const char *hosts[dhole__ranks_max];
     dhole_pin pins[dhole__ranks_max];
-    bool clear; /* not sealed */
+    enum dhole__sealing sealing;
     dhole_engine_options engine;
     struct dhole__buf path; /* of the model */
     char agreement[dhole__agreement_size];
@@ -71,7 +71,7 @@ static dhole_err read_int(const struct job *job, const char *key, int max, int *
 static dhole_err read_job(int fd, struct job *job)
 {
     struct dhole__buf text;
-    int parallel = 0, clear = 0;
+    int parallel = 0, sealing = 0;
     dhole_err err = dhole__frame_read(fd, &text);
 
     if (err)
@@ -93,8 +93,8 @@ static dhole_err read_job(int fd, struct job *job)
     if (err == DHOLE_OK)
         err = dhole__json_string(job->json, "backend", &job->group.backend);
     if (err == DHOLE_OK)
-        err = read_int(job, "clear", 1, &clear);
-    job->clear = clear != 0;
+        err = read_int(job, "sealing", DHOLE__SEAL_OFF, &sealing);
+    job->sealing = (enum dhole__sealing)sealing;
     job->group.cancel_fd = fd; /* at its end when rank 0 is */
     job->engine.parallel = (dhole_parallel)parallel;
     return err;
@@ -151,7 +151,8 @@ static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_ide
         return err;
     dhole__agreement(*model, job->engine.parallel, job->group.size, job->agreement);
     job->group.agreement = job->agreement;
-    if (!job->clear) {
+    job->group.plain_memory = job->sealing == DHOLE__SEAL_AUTO;
+    if (job->sealing != DHOLE__SEAL_OFF) {
         job->group.identity = *identity;
         job->group.pins = job->pins;
     }

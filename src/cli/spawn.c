@@ -124,7 +124,8 @@ static json_t *describe(const struct dhole__ranks *ranks, int r,
     return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:s, s:i, s:i}", "rank", r, "listen_fd",
                      ranks->local.listener[r], "hosts", hosts, "pins", pins, "session",
                      ranks->local.session, "parallel", (int)options->parallel, "backend",
-                     options->backend, "clear", options->clear, "threads", options->threads);
+                     options->backend, "sealing", (int)options->sealing, "threads",
+                     options->threads);
 }
 
 static dhole_err send_key(int socket, const dhole_identity *identity)
@@ -270,7 +271,7 @@ static dhole_err join(struct dhole__ranks *ranks, const struct dhole__spawn_opti
 
     dhole__agreement(spawn->model, spawn->parallel, ranks->count, agreement);
     options.backend = spawn->backend;
-    dhole__local_options(&ranks->local, 0, !spawn->clear, &options);
+    dhole__local_options(&ranks->local, 0, spawn->sealing, &options);
     options.agreement = agreement;
     options.cancel_fd = dhole__signals_fd();
     err = dhole_init(&options, &ranks->group);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "cli/local.h"
 #include "dhole/infer.h"
 
 struct dhole__ranks;
@@ -20,8 +21,8 @@ struct dhole__spawn_options {
     const dhole_model *model;
     dhole_parallel parallel;
     const char *backend; /* of the group */
-    bool clear;          /* not sealed */
-    int threads;         /* of each rank */
+    enum dhole__sealing sealing;
+    int threads; /* of each rank */
 };
 
 /* What ranks agree on before they join, in words: the model file and how it is split. */

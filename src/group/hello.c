@@ -58,9 +58,12 @@ static size_t host_length(const struct dhole__hello_text *hello)
     return dhole__get16(hello->head + 10);
 }
 
+/* Beside the wanted lanes: memory is not sealed. */
+enum { plain_memory = 1 << 8 };
+
 static unsigned lanes_of(const struct dhole__hello_text *hello)
 {
-    return dhole__get16(hello->head + 12);
+    return dhole__get16(hello->head + 12) & ~(unsigned)plain_memory;
 }
 
 static unsigned rails_of(const struct dhole__hello_text *hello)
@@ -86,7 +89,7 @@ static void encode(const dhole_options *options, enum dhole__lanes lanes, int ra
     dhole__put16(hello->head + 6, (unsigned)session);
     dhole__put16(hello->head + 8, (unsigned)agreement);
     dhole__put16(hello->head + 10, (unsigned)host);
-    dhole__put16(hello->head + 12, lanes);
+    dhole__put16(hello->head + 12, lanes | (options->plain_memory ? plain_memory : 0));
     dhole__put16(hello->head + 14, (unsigned)rails);
     memcpy(hello->text, options->session, session);
     memcpy(hello->text + session, options->agreement, agreement);
@@ -120,6 +123,13 @@ static struct quote lanes_name(const struct dhole__hello_text *hello)
     static const struct quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}};
 
     return names[lanes_of(hello)];
+}
+
+static struct quote memory_name(const struct dhole__hello_text *hello)
+{
+    bool plain = dhole__get16(hello->head + 12) & plain_memory;
+
+    return plain ? (struct quote){"off", 3} : (struct quote){"on", 2};
 }
 
 /* Long texts are shown from shortly before where they begin to differ. */
@@ -172,6 +182,9 @@ static dhole_err compare(const struct dhole__hello_text *ours,
     if (err)
         return err;
     err = compare_text("agreement", rank, agreement_of(ours), peer, agreement_of(theirs));
+    if (err)
+        return err;
+    err = compare_text("seal of shared memory", rank, memory_name(ours), peer, memory_name(theirs));
     if (err)
         return err;
     err = compare_text("backend", rank, lanes_name(ours), peer, lanes_name(theirs));

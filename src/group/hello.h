@@ -37,8 +37,8 @@ bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
  * others. */
 enum dhole__lanes { DHOLE__LANES_RING, DHOLE__LANES_SHM, DHOLE__LANES_ANY };
 
-/* Head: version, rank, size, lengths of session, agreement and host, wanted lanes, and rails of
- * each, 16 bits each; the three texts follow. */
+/* Head: version, rank, size, lengths of session, agreement and host, wanted lanes (with bit 8 set:
+ * memory not sealed), and rails of each, 16 bits each; the three texts follow. */
 struct dhole__hello_text {
     uint8_t head[16];
     char text[dhole__session_max + dhole__agreement_max + dhole__host_text_max];
@@ -52,7 +52,7 @@ struct dhole__hello {
     bool has_head;
 };
 
-/* rank, size, session, agreement and host of the options are used. */
+/* rank, size, session, agreement, host and plain_memory of the options are used. */
 void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
                         const dhole_options *options, enum dhole__lanes lanes, int rails, int peer);
 

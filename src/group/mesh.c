@@ -45,7 +45,8 @@ struct call {
     enum dhole__seal_side side;
     int channel;
     enum stage stage;
-    int peer; /* -1: not told yet */
+    int peer;            /* -1: not told yet */
+    bool sealed, memory; /* what has been made of a lane */
     dhole__deadline deadline;
     uint8_t bytes[dhole__preamble_size]; /* preamble or proof */
     struct dhole__io io;                 /* of those */
@@ -101,13 +102,20 @@ static size_t bulk_size(int ranks)
     return size;
 }
 
+/* Seals the lane as it is by now, unless it is sealed or nothing is. */
+static dhole_err seal_lane(struct builder *b, struct call *call)
+{
+    if (b->options->identity == NULL || call->sealed)
+        return DHOLE_OK;
+    call->sealed = true;
+    return dhole__lane_open(call->conn, b->mesh.control[call->peer], call->side,
+                            (uint32_t)call->channel, &call->conn);
+}
+
 static dhole_err start_proof(struct builder *b, struct call *call)
 {
-    dhole_err err = DHOLE_OK;
+    dhole_err err = seal_lane(b, call);
 
-    if (b->options->identity != NULL)
-        err = dhole__lane_open(call->conn, b->mesh.control[call->peer], call->side,
-                               (uint32_t)call->channel, &call->conn);
     if (err)
         return err;
     call->stage = PROOF;
@@ -131,6 +139,12 @@ static dhole_err start_lane(struct builder *b, struct call *call)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "its connection %d is one too many", call->channel);
     if (!b->shares[call->peer])
         return start_proof(b, call);
+    /* What is sealed before it becomes memory guards the offer, after it every byte. */
+    if (b->options->plain_memory) {
+        dhole_err err = seal_lane(b, call);
+        if (err)
+            return err;
+    }
     call->stage = SHM;
     return dhole__shm_start(call->conn, call->side == DHOLE__SEAL_SERVER, bulk_size(b->mesh.size),
                             &call->conn);
@@ -148,7 +162,10 @@ static dhole_err step_shm(struct builder *b, struct call *call)
         call->conn = dhole__shm_give_up(call->conn);
         return start_proof(b, call);
     }
-    return !err && done ? start_proof(b, call) : err;
+    if (err || !done)
+        return err;
+    call->memory = b->options->identity == NULL || call->sealed;
+    return start_proof(b, call);
 }
 
 /* The preamble of someone who calls us. */
@@ -194,6 +211,7 @@ static dhole_err join(struct builder *b, struct call *call)
                            call->peer);
     call->conn->sent = call->conn->received = 0;
     *place = call->conn;
+    b->mesh.memory[call->peer] |= call->memory;
     call->conn = NULL;
     call->stage = DONE;
     return DHOLE_OK;
@@ -306,6 +324,7 @@ static dhole_err accept_all(struct builder *b)
         call = place_for_call(b);
         call->conn = conn;
         call->side = DHOLE__SEAL_SERVER;
+        call->sealed = call->memory = false;
         call->stage = PREAMBLE;
         call->peer = -1;
         call->deadline = dhole__deadline_in(preamble_ms);
@@ -418,6 +437,7 @@ static dhole_err dial(struct builder *b, int peer, int channel)
     call = place_for_call(b);
     call->conn = conn;
     call->side = DHOLE__SEAL_CLIENT;
+    call->sealed = call->memory = false;
     call->channel = channel;
     call->stage = PREAMBLE;
     call->peer = peer;

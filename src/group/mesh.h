@@ -12,8 +12,9 @@ struct dhole__mesh {
     int rank, size;
     struct dhole__conn *control[dhole__rank_max]; /* NULL for this rank itself */
     struct dhole__conn *lane[dhole__rank_max];
-    int host[dhole__rank_max]; /* the same number for ranks that share memory */
-    int local;                 /* ranks on this host, this one included, whatever their lanes */
+    int host[dhole__rank_max];    /* the same number for ranks that share memory */
+    bool memory[dhole__rank_max]; /* the lane goes through memory, not sealed */
+    int local;                    /* ranks on this host, this one included, whatever their lanes */
 };
 
 /* Connects to all other ranks over `transport`: dials the lower ones, then takes the higher

@@ -149,16 +149,22 @@ static void native_set_idle(dhole_group *group, int (*run)(void *arg), void *arg
     native_of(group)->comm.idle = (struct dhole__idle){run, arg};
 }
 
+static uint64_t traffic(const struct dhole__conn *conn)
+{
+    return conn != NULL ? conn->sent + conn->received : 0;
+}
+
 static void native_stats(const dhole_group *group, dhole_stats *stats)
 {
     const struct native *native = (const struct native *)group;
-    uint64_t bytes = 0;
+    uint64_t *over_connections = native->sealed ? &stats->sealed_bytes : &stats->plain_bytes;
 
-    for (int peer = 0; peer < group->size; peer++)
-        if (native->mesh.lane[peer] != NULL)
-            bytes += native->mesh.lane[peer]->sent + native->mesh.lane[peer]->received;
-    *stats =
-        native->sealed ? (dhole_stats){.sealed_bytes = bytes} : (dhole_stats){.plain_bytes = bytes};
+    *stats = (dhole_stats){0};
+    for (int peer = 0; peer < group->size; peer++) {
+        bool memory = native->mesh.memory[peer];
+        *(memory ? &stats->memory_bytes : over_connections) += traffic(native->mesh.lane[peer]);
+        *over_connections += traffic(native->mesh.control[peer]);
+    }
 }
 
 static dhole_err native_barrier(dhole_group *group, dhole__deadline deadline)

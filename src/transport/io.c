@@ -15,11 +15,11 @@
  * rank waits for is often a rank that waits for its processor. */
 struct pace {
     int64_t spin_ns, yield_ns;
-    unsigned tries_per_look;
+    unsigned tries_per_look, relax_max;
 };
 
-static const struct pace alone = {5000000, 1000, 8};
-static const struct pace crowded_pace = {20000, 0, 1};
+static const struct pace alone = {5000000, 1000, 8, 64};
+static const struct pace crowded_pace = {20000, 0, 1, 1};
 
 static void advance(struct dhole__io *io, size_t moved)
 {
@@ -114,9 +114,12 @@ struct spin {
 /* Passes the time until the next try; returns the time now, or 0 when it did not look. */
 static int64_t spin_once(struct spin *spin)
 {
+    unsigned relax = 1 + spin->tries / 16;
     int64_t now;
 
-    dhole__cpu_relax();
+    /* The longer the wait, the less it may take from whoever shares this core's units. */
+    for (unsigned i = 0; i < relax && i < spin->pace->relax_max; i++)
+        dhole__cpu_relax();
     if (++spin->tries % spin->pace->tries_per_look != 0)
         return 0;
     now = dhole__now();
@@ -149,7 +152,7 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
             continue;
         }
         if (moved)
-            spin.until = 0;
+            spin.until = spin.tries = 0;
         now = spin_once(&spin);
         if (now >= deadline)
             return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");

@@ -226,6 +226,13 @@ class Judge:
         check(answer["plain_bytes"] == 0 and answer["sealed_bytes"] > 0, f"{answer}")
         clear = self.dhole.generate("Hello", *options, "--seal", "off")
         check(clear["sealed_bytes"] == 0 and clear["plain_bytes"] > 0, f"{clear}")
+        memory = answer["sealed_bytes"]
+        sealed = self.dhole.generate("Hello", *options, "--seal", "on")
+        check(sealed["plain_bytes"] == 0 and sealed["sealed_bytes"] > memory + 10000,
+              f"{memory} sealed bytes become {sealed}")
+        ring = self.dhole.generate("Hello", *options, "--backend", "ring")
+        check(ring["plain_bytes"] == 0 and ring["sealed_bytes"] > memory + 10000,
+              f"{memory} sealed bytes become {ring}")
         check(clear["text"] == answer["text"], "without a seal they say something else")
         alone = self.dhole.generate("Hello", "--max-tokens", 8, "--threads", 1)
         check((alone["parallel"], alone["ranks"]) == ("single", 1), f"{alone}")

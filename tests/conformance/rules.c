@@ -298,8 +298,9 @@ static void count_bytes(struct rank *r)
     ASSERT_OK(dhole_broadcast(r->group, data, 1000, DHOLE_F32, 0));
     dhole_group_stats(r->group, &after);
     ASSERT_EQ(sealed ? after.plain_bytes : after.sealed_bytes, 0);
-    bytes =
-        sealed ? after.sealed_bytes - before.sealed_bytes : after.plain_bytes - before.plain_bytes;
+    bytes = sealed
+                ? after.sealed_bytes - before.sealed_bytes
+                : after.plain_bytes + after.memory_bytes - before.plain_bytes - before.memory_bytes;
     ASSERT_MSG(bytes >= sizeof data && bytes <= sizeof data + 200,
                "%llu bytes for a message of %zu", (unsigned long long)bytes, sizeof data);
 }

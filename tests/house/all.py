@@ -100,7 +100,7 @@ def ctest(tally, folder, *options, env=None):
     report = BUILD / folder / "junit.xml"
     report.unlink(missing_ok=True)
     whole = "100000000"
-    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900",
+    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900", "--parallel", "2",
                     "--test-output-size-passed", whole, "--test-output-size-failed", whole, "--quiet",
                     *options], env={**os.environ, **SANITIZER_OPTIONS, **(env or {})},
                    stdin=subprocess.DEVNULL)
@@ -114,6 +114,10 @@ def ctest(tally, folder, *options, env=None):
         tally.add(output, ok)
         if not ok:
             show(f"{folder}: {case.get('name')}", output)
+
+
+# Too long, or too far from our own code, to be run in every build.
+ONCE = "^test_(conformance_beyond|multiproc_launchers)"
 
 
 def house(tally):
@@ -152,18 +156,18 @@ def install(tally):
 
 def clang(tally):
     if not lacks(tally, "clang") and build(tally, "release", "-DCMAKE_C_COMPILER=clang", folder="clang"):
-        ctest(tally, "clang")
+        ctest(tally, "clang", "-E", f"{ONCE}|multiproc|conformance_(join|failure|faults|exchanges|shrink)")
 
 
 def asan(tally):
     if build(tally, "asan"):
-        ctest(tally, "asan", env={"DHOLE_TEST_SLOW": "1"})
+        ctest(tally, "asan", "-E", ONCE, env={"DHOLE_TEST_SLOW": "1"})
 
 
 def tsan(tally):
     """The rooms below transport, seal and model run on one thread."""
     if build(tally, "tsan"):
-        ctest(tally, "tsan", "-E", "^(fuzz|test_(base|reduce|seal|model))", env={"DHOLE_TEST_SLOW": "1"})
+        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model))", env={"DHOLE_TEST_SLOW": "1"})
 
 
 def tidy(tally):
