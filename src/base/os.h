@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -12,6 +13,11 @@ void dhole__wipe(void *p, size_t n);
 
 /* Processors that this process may run on; at least 1. */
 int dhole__cpu_count(void);
+
+/* The same as a set, bit i % 8 of byte i / 8 for processor i; where the system gives processors no
+ * numbers, the first ones. */
+enum { dhole__cpu_set_bytes = 128 };
+void dhole__cpu_set(uint8_t set[static dhole__cpu_set_bytes]);
 
 /* Whether this processor has the int8 dot products of Armv8.2; false on others than Arm. */
 bool dhole__cpu_has_dot_product(void);

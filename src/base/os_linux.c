@@ -37,6 +37,18 @@ int dhole__cpu_count(void)
     return 1;
 }
 
+void dhole__cpu_set(uint8_t set[static dhole__cpu_set_bytes])
+{
+    cpu_set_t allowed;
+
+    memset(set, 0, dhole__cpu_set_bytes);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (unsigned i = 0; i < 8 * dhole__cpu_set_bytes && i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &allowed))
+            set[i / 8] |= (uint8_t)(1 << i % 8);
+}
+
 bool dhole__cpu_has_dot_product(void)
 {
 #if defined(__aarch64__)

@@ -31,6 +31,15 @@ int dhole__cpu_count(void)
 }
 
 /* Every Mac with an Arm processor has them. */
+void dhole__cpu_set(uint8_t set[static dhole__cpu_set_bytes])
+{
+    int count = dhole__cpu_count();
+
+    memset(set, 0, dhole__cpu_set_bytes);
+    for (int i = 0; i < 8 * dhole__cpu_set_bytes && i < count; i++)
+        set[i / 8] |= (uint8_t)(1 << i % 8);
+}
+
 bool dhole__cpu_has_dot_product(void)
 {
 #if defined(__aarch64__)

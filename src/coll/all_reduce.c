@@ -33,8 +33,8 @@ static dhole_err reduce_small(struct dhole__reduction *r, const void *in, void *
 
 /* Recursive doubling (Thakur, Rabenseifner and Gropp, "Optimization of collective communication
  * operations in MPICH", IJHPCA 2005): after round i a rank has the values of its 2^i neighbours.
- * As many bytes, but log2(size) messages instead of size - 1: where ranks share processors, that
- * counts and the rounds do not. */
+ * As many bytes, but log2(size) messages instead of size - 1: where ranks share processors and
+ * messages go over TCP, that counts and the rounds do not. */
 static dhole_err reduce_in_rounds(struct dhole__reduction *r, const void *in, void *out,
                                   size_t count)
 {
@@ -62,7 +62,7 @@ static bool rounds_pay(const struct dhole__comm *comm, size_t bytes)
 {
     bool power_of_two = (comm->size & (comm->size - 1)) == 0;
 
-    return comm->crowded && comm->size > 2 && power_of_two &&
+    return comm->crowded && comm->topology.hosts > 1 && comm->size > 2 && power_of_two &&
            bytes <= comm->scratch_size / (size_t)comm->size;
 }
 

@@ -489,7 +489,7 @@ static void number_hosts(struct builder *b)
         while (strcmp(b->host[first], b->host[rank]) != 0)
             first++;
         b->mesh.host[rank] = first;
-        b->mesh.local += strcmp(b->host[rank], b->host[b->mesh.rank]) == 0;
+        b->mesh.local[rank] = strcmp(b->host[rank], b->host[b->mesh.rank]) == 0;
     }
 }
 

@@ -14,7 +14,7 @@ struct dhole__mesh {
     struct dhole__conn *lane[dhole__rank_max];
     int host[dhole__rank_max];    /* the same number for ranks that share memory */
     bool memory[dhole__rank_max]; /* the lane goes through memory, not sealed */
-    int local;                    /* ranks on this host, this one included, whatever their lanes */
+    bool local[dhole__rank_max];  /* the rank is on this host, whatever its lane */
 };
 
 /* Connects to all other ranks over `transport`: dials the lower ones, then takes the higher

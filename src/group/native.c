@@ -82,14 +82,39 @@ static dhole_err connect_all(const struct dhole__transport_ops *ops, enum dhole_
     return err;
 }
 
-/* The first call, which returns when all ranks are there: whether any host is crowded, as that
+/* Whether there are more ranks on this host than processors that they may run on, taken together:
+ * ranks that are bound to one each do not crowd. */
+static bool is_crowded(const struct dhole__mesh *mesh, uint8_t sets[][dhole__cpu_set_bytes])
+{
+    int ranks = 0, processors = 0;
+
+    for (int rank = 0; rank < mesh->size; rank++)
+        ranks += mesh->local[rank];
+    for (int i = 0; i < dhole__cpu_set_bytes; i++) {
+        unsigned any = 0;
+        for (int rank = 0; rank < mesh->size; rank++)
+            any |= mesh->local[rank] ? sets[rank][i] : 0;
+        processors += __builtin_popcount(any);
+    }
+    return ranks > processors;
+}
+
+/* The first calls, which return when all ranks are there: whether any host is crowded, as that
  * decides between algorithms. */
 static dhole_err agree(struct native *native, dhole__deadline deadline)
 {
-    bool crowded = native->mesh.local > dhole__cpu_count();
+    struct dhole__comm *comm = &native->comm;
+    uint8_t sets[dhole__rank_max][dhole__cpu_set_bytes];
+    uint8_t own[dhole__cpu_set_bytes];
+    bool crowded;
+    dhole_err err;
 
-    return dhole__all_reduce(&native->comm, DHOLE__MAX, &crowded, &native->comm.crowded, 1,
-                             DHOLE_BOOL, deadline);
+    dhole__cpu_set(own);
+    err = dhole__all_gather(comm, own, sets, sizeof own, DHOLE_U8, deadline);
+    if (err || comm->size == 1)
+        return err;
+    crowded = is_crowded(&native->mesh, sets);
+    return dhole__all_reduce(comm, DHOLE__MAX, &crowded, &comm->crowded, 1, DHOLE_BOOL, deadline);
 }
 
 static dhole_err open_over(const struct dhole__backend *backend,
