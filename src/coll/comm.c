@@ -8,7 +8,7 @@
 #include "base/sys.h"
 #include "transport/io.h"
 
-enum { header_size = dhole__header_size, header_magic = 0xd401, scratch_size = 1 << 20 };
+enum { header_size = dhole__header_size, header_magic = 0xd401, scratch_size = 512 << 10 };
 
 /* An exchange's messages; the header is the same for all that go out. */
 struct exchange {

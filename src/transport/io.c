@@ -19,7 +19,7 @@ struct pace {
 };
 
 static const struct pace alone = {5000000, 1000, 8, 64};
-static const struct pace crowded_pace = {20000, 0, 3, 1};
+static const struct pace crowded_pace = {200000, 0, 3, 1};
 
 static void advance(struct dhole__io *io, size_t moved)
 {
