@@ -170,7 +170,7 @@ static dhole_err gather(struct shrink *s, enum step *next)
 static dhole_err join_members(struct shrink *s, dhole_group **out)
 {
     struct dhole__member member[dhole__rank_max];
-    int size = 0, own = 0;
+    int size = 0, own = 0, lowest = s->group->rank; /* this rank is one of them */
     char name[64];
 
     for (int rank = 0; rank < s->group->size; rank++) {
@@ -179,13 +179,15 @@ static dhole_err join_members(struct shrink *s, dhole_group **out)
             continue;
         if (rank == s->group->rank)
             own = size;
+        if (rank < lowest)
+            lowest = rank;
         member[size] = (struct dhole__member){.rank = rank, .port_count = stance->port_count};
         for (int i = 0; i < stance->port_count; i++)
             member[size].port[i] = stance->port[i];
         size++;
     }
     snprintf(name, sizeof name, "/shrink %u %llx %08x", s->own.round,
-             (unsigned long long)s->own.members, (uint32_t)s->stance[member[0].rank].nonce);
+             (unsigned long long)s->own.members, (uint32_t)s->stance[lowest].nonce);
     return dhole__regroup(s->group, member, size, own, name, &s->door, s->bell[0], s->deadline,
                           out);
 }
