@@ -93,38 +93,6 @@ TEST(a_stopped_rank_is_named_by_the_others_sealed)
     lose(&backend_tcp_sealed, 1, SIGSTOP);
 }
 
-/* Stopped for less than the silence that counts as a loss: all goes on. */
-static void pause_rank(const struct backend *backend, int victim)
-{
-    struct timespec second = {1, 0};
-    struct processes all;
-
-    processes_start(&all, backend, ranks, sum_on_and_on);
-    warm_up(&all);
-    ASSERT(kill(all.report[victim].pid, SIGSTOP) == 0);
-    nanosleep(&second, NULL);
-    ASSERT(kill(all.report[victim].pid, SIGCONT) == 0);
-    warm_up(&all);
-    atomic_store(all.stop, 1);
-    for (int rank = 0; rank < ranks; rank++) {
-        wait_report(&all, rank);
-        ASSERT_MSG(all.report[rank].err == DHOLE_OK, "rank %d: %s", rank, all.report[rank].message);
-        process_reap(&all, rank, 0);
-    }
-    processes_close(&all);
-}
-
-TEST(a_short_stop_is_survived)
-{
-    pause_rank(&backend_tcp, 0);
-    pause_rank(&backend_tcp, 1);
-}
-
-TEST(a_short_stop_is_survived_sealed)
-{
-    pause_rank(&backend_tcp_sealed, 2);
-}
-
 /* All ranks stopped together, as when a machine sleeps, for longer than the silence that
  * counts as a loss. */
 TEST(a_long_stop_of_all_ranks_is_survived)

@@ -9,27 +9,12 @@
 
 #include "base/sys.h"
 #include "dhole/error.h"
+#include "pairs.h"
 #include "test.h"
 #include "transport/io.h"
-#include "transport/mem/mem.h"
 #include "transport/shm/shm.h"
-#include "transport/tcp/tcp.h"
 
 enum { big = 3 << 20 };
-
-static void tcp_pair(struct dhole__conn *out[2])
-{
-    int fds[2];
-
-    ASSERT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-    ASSERT_OK(dhole__tcp_conn_open(fds[0], &out[0]));
-    ASSERT_OK(dhole__tcp_conn_open(fds[1], &out[1]));
-}
-
-static void mem_pair(struct dhole__conn *out[2])
-{
-    ASSERT_OK(dhole__mem_pair(out));
-}
 
 static void shm_pair(struct dhole__conn *out[2])
 {

@@ -7,30 +7,15 @@
 
 #include "base/sys.h"
 #include "dhole/error.h"
+#include "pairs.h"
 #include "seal/seal.h"
 #include "test.h"
 #include "transport/io.h"
-#include "transport/mem/mem.h"
-#include "transport/tcp/tcp.h"
 
 enum { chunk = dhole__rails_chunk, big = 5 * (1 << 20) + 17 };
 
 static const char *const address[] = {"10.0.0.1:1", "10.0.1.1:1", "10.0.2.1:1", "10.0.3.1:1",
                                       "10.0.4.1:1", "10.0.5.1:1", "10.0.6.1:1", "10.0.7.1:1"};
-
-static void tcp_pair(struct dhole__conn *out[2])
-{
-    int fds[2];
-
-    ASSERT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
-    ASSERT_OK(dhole__tcp_conn_open(fds[0], &out[0]));
-    ASSERT_OK(dhole__tcp_conn_open(fds[1], &out[1]));
-}
-
-static void mem_pair(struct dhole__conn *out[2])
-{
-    ASSERT_OK(dhole__mem_pair(out));
-}
 
 static void sealed_pair(struct dhole__conn *out[2])
 {
@@ -109,16 +94,22 @@ typedef void pair_fn(struct dhole__conn *out[2]);
 
 static pair_fn *const kinds[] = {tcp_pair, mem_pair, sealed_pair, dripping_pair};
 
+/* What is to be joined: the ends of n connections. */
+static void lower_pairs(pair_fn *pair, int n, struct dhole__conn **one, struct dhole__conn **other)
+{
+    for (int i = 0; i < n; i++) {
+        struct dhole__conn *c[2];
+        pair(c);
+        one[i] = c[0];
+        other[i] = c[1];
+    }
+}
+
 static void rails_pair(pair_fn *pair, int n, struct dhole__conn *out[2])
 {
     struct dhole__conn *rail[2][dhole__rails_max];
 
-    for (int i = 0; i < n; i++) {
-        struct dhole__conn *c[2];
-        pair(c);
-        rail[0][i] = c[0];
-        rail[1][i] = c[1];
-    }
+    lower_pairs(pair, n, rail[0], rail[1]);
     for (int side = 0; side < 2; side++)
         ASSERT_OK(dhole__rails_open(rail[side], address, n, &out[side]));
 }
@@ -202,12 +193,7 @@ TEST(chunks_take_the_rails_in_turn)
     struct dhole__io io[4];
 
     fill(sent, 4 * chunk, 1);
-    for (int i = 0; i < 3; i++) {
-        struct dhole__conn *c[2];
-        tcp_pair(c);
-        rail[0][i] = c[0];
-        rail[1][i] = c[1];
-    }
+    lower_pairs(tcp_pair, 3, rail[0], rail[1]);
     ASSERT_OK(dhole__rails_open(rail[0], address, 3, &joined));
     io[0] = dhole__io_send(joined, sent, 4 * chunk, NULL, 0);
     io[1] = dhole__io_recv(rail[1][0], got, chunk, got + chunk, chunk);
@@ -265,12 +251,7 @@ TEST(all_rails_carry_load_when_one_is_slow)
     size_t moved;
 
     fill(data, 2 * chunk, 1);
-    for (int i = 0; i < 2; i++) {
-        struct dhole__conn *c[2];
-        tcp_pair(c);
-        rail[0][i] = c[0];
-        rail[1][i] = c[1];
-    }
+    lower_pairs(tcp_pair, 2, rail[0], rail[1]);
     do
         ASSERT_OK(dhole__conn_send(rail[0][0], &plug, 1, &moved));
     while (moved > 0);
@@ -293,12 +274,7 @@ static void check_a_lost_rail(int dead, bool sender)
     char name[64];
     struct dhole__io io;
 
-    for (int i = 0; i < 3; i++) {
-        struct dhole__conn *c[2];
-        tcp_pair(c);
-        rail[0][i] = c[0];
-        rail[1][i] = c[1];
-    }
+    lower_pairs(tcp_pair, 3, rail[0], rail[1]);
     ASSERT_OK(dhole__rails_open(rail[0], address, 3, &joined));
     dhole__conn_close(rail[1][dead]);
     io = sender ? dhole__io_send(joined, data, big, NULL, 0)
@@ -361,12 +337,7 @@ TEST(an_offer_that_shrinks_is_refused)
     struct iovec both = {data, 2 * chunk}, first = {data, chunk};
     size_t moved;
 
-    for (int i = 0; i < 2; i++) {
-        struct dhole__conn *c[2];
-        mem_pair(c);
-        rail[0][i] = c[0];
-        rail[1][i] = c[1];
-    }
+    lower_pairs(mem_pair, 2, rail[0], rail[1]);
     ASSERT_OK(dhole__rails_open(rail[0], address, 2, &joined));
     ASSERT_OK(dhole__conn_send(rail[1][1], &first, 1, &moved));
     ASSERT_EQ(moved, chunk);
