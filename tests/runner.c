@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <signal.h>
@@ -50,6 +51,31 @@ unsigned long long test_random(unsigned long long *state)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return z ^ (z >> 31);
+}
+
+int test_threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    int n = 0;
+
+    if (dir == NULL)
+        test_skip("this system does not list a process's threads in /proc");
+    while ((entry = readdir(dir)) != NULL)
+        n += entry->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+void test_await_threads(int most)
+{
+    struct timespec tick = {0, 2000000};
+
+    for (int i = 0; test_threads() > most; i++) {
+        if (i == 1000)
+            test_fail(__FILE__, __LINE__, "%d threads, expected %d", test_threads(), most);
+        nanosleep(&tick, NULL);
+    }
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -23,6 +23,11 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
 _Noreturn void test_skip(const char *why);
 /* A fresh directory that is removed when the test ends. */
 const char *test_dir(void);
+/* Threads of this process, and maybe some that have just been joined: the system lists those for a
+ * moment longer. Skips the test where it lists none. */
+int test_threads(void);
+/* Fails unless they are at most `most` within two seconds. */
+void test_await_threads(int most);
 /* A deterministic 64-bit generator (splitmix64), for reproducible data. */
 unsigned long long test_random(unsigned long long *state);
 

@@ -334,13 +334,13 @@ TEST(ranks_meet_over_ipv6)
     run_ranks(&backend_tcp, 2, join_over_v6, &v6);
 }
 
-static int entries(const char *path)
+static int descriptors(void)
 {
-    DIR *dir = opendir(path);
+    DIR *dir = opendir("/proc/self/fd");
     int n = 0;
 
     if (dir == NULL)
-        test_skip("this system does not list a process's descriptors and threads in /proc");
+        test_skip("this system does not list a process's descriptors in /proc");
     while (readdir(dir) != NULL)
         n++;
     closedir(dir);
@@ -359,12 +359,12 @@ ON_EVERY_BACKEND(nothing_is_left_after_fifty_groups)
     int fds, threads;
 
     run_group(backend, 3, use_briefly, NULL); /* libraries open what they keep */
-    fds = entries("/proc/self/fd");
-    threads = entries("/proc/self/task");
+    fds = descriptors();
+    threads = test_threads();
     for (int i = 0; i < 50; i++)
         run_group(backend, 3, use_briefly, NULL);
-    ASSERT_EQ(entries("/proc/self/fd"), fds);
-    ASSERT_EQ(entries("/proc/self/task"), threads);
+    ASSERT_EQ(descriptors(), fds);
+    test_await_threads(threads);
 }
 
 /* The same when joining fails half-way. */
@@ -374,9 +374,9 @@ ON_EVERY_BACKEND(nothing_is_left_after_failing_to_join)
     int fds, threads;
 
     run_ranks(backend, 2, be_refused, &refusal);
-    fds = entries("/proc/self/fd");
-    threads = entries("/proc/self/task");
+    fds = descriptors();
+    threads = test_threads();
     run_ranks(backend, 2, be_refused, &refusal);
-    ASSERT_EQ(entries("/proc/self/fd"), fds);
-    ASSERT_EQ(entries("/proc/self/task"), threads);
+    ASSERT_EQ(descriptors(), fds);
+    test_await_threads(threads);
 }
