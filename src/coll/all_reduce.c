@@ -111,10 +111,12 @@ static dhole_err reduce_segment(struct dhole__reduction *r, const uint8_t *in, u
     return dhole__comm_exchange(comm, &r->call, to, n, from, n);
 }
 
-/* In segments, so that the scratch memory is bounded and stays in the cache. */
+/* In segments of about one size, so that the scratch memory is bounded and stays in the cache. */
 static dhole_err reduce_large(struct dhole__reduction *r, const void *in, void *out, size_t count)
 {
-    size_t segment = dhole__reduction_room(r) * (size_t)r->comm->size;
+    size_t most = dhole__reduction_room(r) * (size_t)r->comm->size;
+    size_t segments = count / most + (count % most > 0);
+    size_t segment = count / segments + (count % segments > 0);
 
     for (size_t done = 0; done < count; done += segment) {
         size_t n = count - done < segment ? count - done : segment;

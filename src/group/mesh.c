@@ -33,7 +33,7 @@ enum {
 };
 
 /* Shared memory of a lane, each way, and of all lanes of a group of one host together. */
-enum { bulk_max = 1 << 20, bulk_min = 64 << 10, bulk_total = 64 << 20 };
+enum { bulk_max = 1 << 20, bulk_total = 64 << 20 };
 
 enum stage { PREAMBLE, TLS, HELLO, SHM, PROOF, DONE };
 
@@ -97,7 +97,7 @@ static size_t bulk_size(int ranks)
 {
     size_t size = bulk_max;
 
-    while (size > bulk_min && size * (size_t)(ranks * (ranks - 1)) > bulk_total)
+    while (size > dhole__bulk_min && size * (size_t)(ranks * (ranks - 1)) > bulk_total)
         size /= 2;
     return size;
 }

@@ -8,6 +8,10 @@
 #include "group/backend.h"
 #include "group/liveness.h"
 #include "group/mesh.h"
+#include "transport/shm/shm.h"
+
+/* Shared memory of a lane, each way, and of all lanes of a host, where ranks are crowded. */
+enum { crowded_bulk = 512 << 10, crowded_total = 3 << 20 };
 
 struct native {
     struct dhole_group base;
@@ -99,6 +103,21 @@ static bool is_crowded(const struct dhole__mesh *mesh, uint8_t sets[][dhole__cpu
     return ranks > processors;
 }
 
+/* Ranks that take turns on a processor find in its cache what all of them left there, if that is
+ * not much. */
+static void narrow_lanes(const struct dhole__mesh *mesh)
+{
+    size_t ranks = 0, bulk = crowded_bulk;
+
+    for (int rank = 0; rank < mesh->size; rank++)
+        ranks += mesh->local[rank];
+    while (bulk > dhole__bulk_min && bulk * ranks * (ranks - 1) > crowded_total)
+        bulk /= 2;
+    for (int rank = 0; rank < mesh->size; rank++)
+        if (mesh->lane[rank] != NULL)
+            dhole__shm_narrow(mesh->lane[rank], bulk);
+}
+
 /* The first calls, which return when all ranks are there: whether any host is crowded, as that
  * decides between algorithms. */
 static dhole_err agree(struct native *native, dhole__deadline deadline)
@@ -114,7 +133,10 @@ static dhole_err agree(struct native *native, dhole__deadline deadline)
     if (err || comm->size == 1)
         return err;
     crowded = is_crowded(&native->mesh, sets);
-    return dhole__all_reduce(comm, DHOLE__MAX, &crowded, &comm->crowded, 1, DHOLE_BOOL, deadline);
+    err = dhole__all_reduce(comm, DHOLE__MAX, &crowded, &comm->crowded, 1, DHOLE_BOOL, deadline);
+    if (err == DHOLE_OK && comm->crowded)
+        narrow_lanes(&native->mesh);
+    return err;
 }
 
 static dhole_err open_over(const struct dhole__backend *backend,

@@ -316,3 +316,14 @@ struct dhole__conn *dhole__shm_give_up(struct dhole__conn *conn)
     shm_free(shm_of(conn));
     return lower;
 }
+
+void dhole__shm_narrow(struct dhole__conn *conn, size_t bulk_size)
+{
+    struct shm *shm = shm_of(conn);
+
+    if (conn->ops != &shm_ops)
+        return;
+    dhole__ring_narrow(&shm->out, bulk_size);
+    if (shm->in.bulk_batch > bulk_size / dhole__ring_batch)
+        shm->in.bulk_batch = bulk_size / dhole__ring_batch;
+}

@@ -28,8 +28,10 @@ enum {
     dhole__ring_batch = 8        /* the receiver reports an eighth of the ring at a time */
 };
 
-/* The word: the line's number from 1 on, modulo 2^32; 24 bits, bytes in the bulk; 8 bits, bytes in
- * the line. */
+/* The word: the line's number from 1 on, modulo 2^32; 24 bits, bytes in the bulk; a bit that says
+ * that these are at the bulk's beginning; 7 bits, bytes in the line. */
+enum { dhole__line_restarts = 0x80 };
+
 struct dhole__line {
     _Alignas(64) _Atomic uint64_t word;
     uint8_t bytes[dhole__line_bytes];
@@ -38,10 +40,10 @@ struct dhole__line {
 struct dhole__ring_out {
     struct dhole__line *lines;
     uint8_t *bulk;
-    const _Atomic uint64_t *consumed; /* lines the receiver is through with */
-    uint64_t sent, freed;             /* lines */
-    size_t bulk_size, bulk_at, bulk_free;
-    uint32_t held[dhole__line_count]; /* bulk of each line */
+    const _Atomic uint64_t *consumed;     /* lines the receiver is through with */
+    uint64_t sent, freed;                 /* lines */
+    size_t bulk_size, bulk_at, bulk_free; /* of what is used of the bulk, a power of two */
+    uint32_t held[dhole__line_count];     /* bulk of each line */
 };
 
 struct dhole__ring_in {
@@ -50,6 +52,7 @@ struct dhole__ring_in {
     _Atomic uint64_t *consumed;
     uint64_t taken, reported; /* lines */
     size_t bulk_size, bulk_at, bulk_unreported;
+    size_t bulk_batch;           /* to report at a time */
     uint32_t line_at, line_left; /* what is left of the piece that has been begun */
     size_t bulk_left, piece_end; /* its bulk ends here, and the next one's begins */
 };
@@ -125,6 +128,8 @@ static inline void dhole__ring_publish(struct dhole__ring_out *ring, struct dhol
 {
     uint32_t held = (uint32_t)dhole__bulk_round(in_bulk);
 
+    if (in_bulk > 0 && ring->bulk_at == 0)
+        in_line |= dhole__line_restarts;
     ring->held[ring->sent % dhole__line_count] = held;
     ring->bulk_free -= held;
     ring->bulk_at = (ring->bulk_at + held) & (ring->bulk_size - 1);
@@ -174,6 +179,17 @@ static inline size_t dhole__ring_put(struct dhole__ring_out *ring, struct dhole_
     return in_line + in_bulk;
 }
 
+/* Uses no more than the first `size` bytes of bulk from here on, if what is under way allows it. */
+static inline void dhole__ring_narrow(struct dhole__ring_out *ring, size_t size)
+{
+    size_t held = ring->bulk_size - ring->bulk_free;
+
+    if (size >= ring->bulk_size || ring->bulk_at >= size || held > ring->bulk_at)
+        return;
+    ring->bulk_size = size;
+    ring->bulk_free = size - held;
+}
+
 /* Whether the next line is there; the load is sequentially consistent. */
 static inline bool dhole__ring_has_line(const struct dhole__ring_in *ring)
 {
@@ -209,11 +225,13 @@ static inline bool dhole__ring_begin(struct dhole__ring_in *ring)
 {
     const struct dhole__line *line = &ring->lines[ring->taken % dhole__line_count];
     uint64_t word = atomic_load_explicit(&line->word, memory_order_acquire);
-    uint32_t in_line = word & 0xff;
+    uint32_t in_line = word & (dhole__line_restarts - 1);
     size_t in_bulk = (uint32_t)word >> 8;
 
     if ((uint32_t)(word >> 32) != (uint32_t)(ring->taken + 1))
         return true;
+    if (word & dhole__line_restarts)
+        ring->bulk_at = 0;
     if (in_line > dhole__line_bytes || in_bulk > ring->bulk_size - ring->bulk_at ||
         in_line + in_bulk == 0)
         return false;
@@ -268,7 +286,7 @@ static inline bool dhole__ring_has_piece(const struct dhole__ring_in *ring)
 static inline bool dhole__ring_report(struct dhole__ring_in *ring)
 {
     if (ring->taken - ring->reported < dhole__line_count / dhole__ring_batch &&
-        ring->bulk_unreported < ring->bulk_size / dhole__ring_batch)
+        ring->bulk_unreported < ring->bulk_batch)
         return false;
     ring->reported = ring->taken;
     ring->bulk_unreported = 0;

@@ -129,6 +129,7 @@ void dhole__segment_rings(const struct dhole__segment *segment, int side,
         .bulk = bulk + (size_t)!side * segment->bulk_size,
         .consumed = &head->direction[!side].consumed,
         .bulk_size = segment->bulk_size,
+        .bulk_batch = segment->bulk_size / dhole__ring_batch,
     };
 }
 

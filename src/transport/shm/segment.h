@@ -18,9 +18,8 @@ struct dhole__segment {
 };
 
 /* Makes a segment with bulk_size bytes of bulk each way, a power of two of at least
- * dhole__bulk_min, and the offer for the other side. *fd is to stay open until the other side
+ * 64 KiB, and the offer for the other side. *fd is to stay open until the other side
  * has answered. */
-enum { dhole__bulk_min = 64 << 10 };
 DHOLE__MUST_CHECK dhole_err dhole__segment_make(size_t bulk_size,
                                                 uint8_t offer[static dhole__offer_size], int *fd,
                                                 struct dhole__segment *out);

@@ -46,18 +46,23 @@ static dhole_err finish(struct dhole__conn *conn)
     return err;
 }
 
-static void open_pair(struct dhole__conn *c[2])
+static void open_pair_of(struct dhole__conn *c[2], size_t bulk_size)
 {
     bool done = false;
     int fds[2];
 
     socket_pair(fds);
-    begin(fds[0], 0, small, &c[0]);
-    begin(fds[1], 1, small, &c[1]);
+    begin(fds[0], 0, bulk_size, &c[0]);
+    begin(fds[1], 1, bulk_size, &c[1]);
     ASSERT_OK(dhole__shm_step(c[0], &done));
     ASSERT(!done);
     ASSERT_OK(finish(c[1]));
     ASSERT_OK(finish(c[0]));
+}
+
+static void open_pair(struct dhole__conn *c[2])
+{
+    open_pair_of(c, small);
 }
 
 static void close_pair(struct dhole__conn *c[2])
@@ -118,28 +123,58 @@ static void recv_some(struct dhole__conn *conn, int side, uint8_t *memory, size_
     ASSERT_EQ(moved, 0);
 }
 
+enum { most_each = 40000 };
+
+static void exchange_randomly(struct dhole__conn *c[2], uint8_t *memory)
+{
+    int side = (int)(test_random(&seed) % 2);
+
+    if (test_random(&seed) % 2)
+        send_some(c[side], side, memory, most_each);
+    else
+        recv_some(c[side], side, memory, most_each);
+}
+
+static void receive_the_rest(struct dhole__conn *c[2], uint8_t *memory)
+{
+    for (int side = 0; side < 2; side++) {
+        while (c[side]->received < c[!side]->sent)
+            recv_some(c[side], side, memory, most_each);
+        ASSERT_EQ(c[side]->received, c[!side]->sent);
+        ASSERT(c[side]->sent > 10 * (uint64_t)small); /* round, and round again */
+    }
+}
+
 /* Many times round both rings, with pieces of all sizes. */
 TEST(the_stream_is_whole_whatever_the_pieces)
 {
-    enum { rounds = 20000, each = 40000 };
-    uint8_t *memory = malloc(4 * (size_t)each);
+    uint8_t *memory = malloc(4 * (size_t)most_each);
     struct dhole__conn *c[2];
 
     open_pair(c);
-    for (int i = 0; i < rounds; i++) {
-        int side = (int)(test_random(&seed) % 2);
-        if (test_random(&seed) % 2)
-            send_some(c[side], side, memory, each);
-        else
-            recv_some(c[side], side, memory, each);
-    }
-    for (int side = 0; side < 2; side++) {
-        while (c[side]->received < c[!side]->sent)
-            recv_some(c[side], side, memory, each);
-        ASSERT_EQ(c[side]->received, c[!side]->sent);
-        ASSERT(c[side]->sent > 100 * (uint64_t)small);
-    }
+    for (int i = 0; i < 20000; i++)
+        exchange_randomly(c, memory);
+    receive_the_rest(c, memory);
     close_pair(c);
+    free(memory);
+}
+
+/* The sides narrow when they like, with bytes under way. */
+TEST(the_stream_is_whole_while_it_narrows)
+{
+    uint8_t *memory = malloc(4 * (size_t)most_each);
+    struct dhole__conn *c[2];
+
+    for (int after = 0; after < 40; after++) {
+        open_pair_of(c, 16 * small);
+        for (int i = 0; i < 1000; i++) {
+            if (i >= after)
+                dhole__shm_narrow(c[i % 2], (i < 500 ? 4 : 1) * small);
+            exchange_randomly(c, memory);
+        }
+        receive_the_rest(c, memory);
+        close_pair(c);
+    }
     free(memory);
 }
 
@@ -161,6 +196,22 @@ static size_t get(struct dhole__conn *conn, size_t size)
 
     ASSERT_OK(dhole__conn_recv(conn, &iov, 1, &moved));
     return moved;
+}
+
+TEST(a_narrowed_side_uses_less)
+{
+    struct dhole__conn *c[2];
+    size_t sent = 0, moved;
+
+    open_pair_of(c, 4 * small);
+    dhole__shm_narrow(c[0], small);
+    while ((moved = put(c[0], 4096)) > 0)
+        sent += moved;
+    ASSERT_EQ(sent, small);
+    while (get(c[1], 4096) > 0)
+        ;
+    ASSERT_EQ(put(c[0], 4096), 4096);
+    close_pair(c);
 }
 
 static bool readable(struct pollfd pfd)
