@@ -164,10 +164,11 @@ static int fetch_ahead(void *arg)
 /* The weights that are used after `linear`; those of the first layer after the head. */
 static void look_ahead(struct dhole__stage *s, const struct dhole__linear *linear)
 {
-    const uint8_t *data = linear->weight.data, *end = s->packed + s->packed_size;
+    const uint8_t *data = linear->weight.data, *end;
 
     if (s->packed == NULL)
         return;
+    end = s->packed + s->packed_size;
     s->ahead = linear == &s->head ? s->packed : data + dhole__linear_packed_size(linear);
     s->ahead_end = end - s->ahead > ahead_max ? s->ahead + ahead_max : end;
 }

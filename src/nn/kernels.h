@@ -6,13 +6,25 @@
 #ifndef DHOLE_NN_KERNELS_H
 #define DHOLE_NN_KERNELS_H
 
+#include <stdbool.h>
+
 #include "model/tensor.h"
 
 enum {
     dhole__quant_block = 32,  /* elements per block of every quantised type, and of activations */
-    dhole__quant_step = 254,  /* an activation is 254 * coarse + fine, times its block's scale */
     dhole__kv_block = 32,     /* positions per block of keys */
     dhole__head_dim_max = 512 /* bounds the buffers of one attention call */
+};
+
+/* 32 activations of 12 bits in bytes, as integer dot products take bytes. Times `scale`,
+ *   element i is       256 * coarse[i] + fine[i]            for i < 16,
+ *   element 16 + i is  256 * coarse[16 + i] + 16 * fine[i],
+ * so a fine byte serves two elements. Weights of 4 bits hold the same two in a byte: w_i + 16
+ * w_(16+i) times fine[i] is what both get from it, and three products make two elements. */
+struct dhole__act_block {
+    int8_t coarse[dhole__quant_block], fine[dhole__quant_block / 2]; /* -127..127 */
+    float scale;
+    float sum; /* of the 32 integers */
 };
 
 /* y = W x for some rows of W and some tokens. */
@@ -20,13 +32,12 @@ struct dhole__matmul {
     enum dhole__ttype type;
     const uint8_t *weight; /* the first row's first column, at any alignment */
     size_t row_bytes;      /* from one row to the next */
+    bool tiled;            /* the weight is in tiles instead (tiles.h), of the same size */
     size_t cols, unit;     /* columns; columns per partial sum, cols when there is one */
 
     size_t tokens;
-    const float *x;     /* {tokens, cols}, for float weights */
-    const int8_t *q;    /* {tokens, cols / 32, 2, 32}: coarse, fine; for quantised weights */
-    const float *scale; /* {tokens, cols / 32} */
-    const float *q_sum; /* {tokens, cols / 32}: sums of 254 * coarse + fine, integers */
+    const float *x;                     /* {tokens, cols}, for float weights */
+    const struct dhole__act_block *act; /* {tokens, cols / 32}, for quantised weights */
 
     size_t stride; /* elements from one token to the next in y and total */
     float *y;
@@ -49,10 +60,9 @@ struct dhole__attend {
 struct dhole__kernels {
     const char *name;
 
-    /* Blocks of 32 floats to twice 8 bits: coarse = round(x * 127 / max|x|), and fine = what that
-     * leaves, in steps 254 times finer. One term alone is too rough for 4-bit models: the best
-     * token changes at one position in twenty. */
-    void (*quantise)(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum);
+    /* To the nearest of 12 bits; with 8, the best token of a 4-bit model changes at one position in
+     * twenty. */
+    void (*quantise)(const float *x, size_t blocks, struct dhole__act_block *out);
 
     /* Rows first..last-1. */
     void (*matmul)(const struct dhole__matmul *m, size_t first, size_t last);

@@ -10,11 +10,18 @@
 #define DIMS    2
 #define QUERIES 4
 
+#define UNPACKED  8
+#define HAS_PAIRS false
 #define Q8_OFFSET 0
 
 typedef __m256 vf;
 typedef __m256d vd;
-typedef __m256i vb, vi;
+typedef __m256i vb;
+
+/* 16-bit sums of pairs of columns, and 32-bit ones that they were added to. */
+typedef struct {
+    __m256i pairs, sums;
+} vi;
 
 INLINE vf splat(float x)
 {
@@ -101,16 +108,32 @@ INLINE void transpose(const uint8_t *p, size_t stride, __m256i out[4])
     out[3] = _mm256_unpackhi_epi64(c, d);
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
+/* w[0] and w[4]. */
+INLINE void split_nibbles(__m256i v, vb *w)
 {
     const __m256i low = _mm256_set1_epi8(15);
+
+    w[0] = v & low;
+    w[4] = _mm256_srli_epi16(v, 4) & low;
+}
+
+INLINE vb load_bytes(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const void *)p);
+}
+
+INLINE void load_nibbles(const uint8_t *p, vb *w)
+{
+    split_nibbles(load_bytes(p), w);
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb *w)
+{
     __m256i v[4];
 
     transpose(p, stride, v);
-    for (int j = 0; j < 4; j++) {
-        w[j] = v[j] & low;
-        w[4 + j] = _mm256_srli_epi16(v[j], 4) & low;
-    }
+    for (int j = 0; j < 4; j++)
+        split_nibbles(v[j], w + j);
 }
 
 /* The f16 at p in each row. */
@@ -123,21 +146,21 @@ INLINE vf load_scales(const uint8_t *p, size_t s)
 #undef FOUR
 }
 
-INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
 }
 
-INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     unpack_nibbles(p + 4, stride, w);
     *scale = load_scales(p, stride);
     *min = load_scales(p + 2, stride);
 }
 
-INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     transpose(p + 2, stride, w);
@@ -154,37 +177,47 @@ INLINE __m256i four_bytes(const int8_t *q)
  * block's products must wait, far more than there are registers. */
 #define IN_ORDER(sums) __asm__("" : "+x"(sums))
 
-/* 16-bit sums: a block's are at most 8 * 2 * 15 * 127 < 2^15. */
-INLINE vi dot_q4(vi sums, vb w, const int8_t *q)
+/* A block's pairs are at most 8 * 2 * 15 * 127 < 2^15. */
+INLINE vi dot_q4(vi v, vb w, const int8_t *q)
 {
-    sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(w, four_bytes(q)));
-    IN_ORDER(sums);
-    return sums;
+    v.pairs = _mm256_add_epi16(v.pairs, _mm256_maddubs_epi16(w, four_bytes(q)));
+    IN_ORDER(v.pairs);
+    return v;
 }
 
-INLINE vf value_q4(vi coarse, vi fine)
+INLINE vi times_16_q4(vi v)
 {
-    __m256i steps = _mm256_madd_epi16(coarse, _mm256_set1_epi16(dhole__quant_step));
+    __m256i sums = _mm256_madd_epi16(v.pairs, _mm256_set1_epi16(16));
 
-    return _mm256_cvtepi32_ps(
-        _mm256_add_epi32(steps, _mm256_madd_epi16(fine, _mm256_set1_epi16(1))));
+    return (vi){_mm256_setzero_si256(), _mm256_add_epi32(_mm256_slli_epi32(v.sums, 4), sums)};
+}
+
+INLINE vf value_q4(vi high, vi low)
+{
+    __m256i sums = _mm256_madd_epi16(low.pairs, _mm256_set1_epi16(1));
+
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(times_16_q4(high).sums, sums));
 }
 
 /* The first factor must be unsigned, so the sign of w moves over to q. */
-INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
+INLINE vi dot_q8(vi v, vb w, const int8_t *q)
 {
     __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four_bytes(q), w));
 
-    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    IN_ORDER(sums);
-    return sums;
+    v.sums = _mm256_add_epi32(v.sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    IN_ORDER(v.sums);
+    return v;
 }
 
-INLINE vf value_q8(vi coarse, vi fine)
+INLINE vi times_16_q8(vi v)
 {
-    __m256i steps = _mm256_mullo_epi32(coarse, _mm256_set1_epi32(dhole__quant_step));
+    v.sums = _mm256_slli_epi32(v.sums, 4);
+    return v;
+}
 
-    return _mm256_cvtepi32_ps(_mm256_add_epi32(steps, fine));
+INLINE vf value_q8(vi high, vi low)
+{
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(times_16_q8(high).sums, low.sums));
 }
 
 #include "nn/kernels_loops.h"

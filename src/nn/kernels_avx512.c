@@ -9,6 +9,8 @@
 #define DIMS    4
 #define QUERIES 6
 
+#define UNPACKED  12
+#define HAS_PAIRS true
 #define Q8_OFFSET 128
 
 typedef __m512 vf;
@@ -98,16 +100,39 @@ INLINE void transpose(const uint8_t *p, size_t stride, __m512i out[4])
     out[3] = _mm512_unpackhi_epi64(c, d);
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
+/* w[0], w[4], and both as a pair in w[8]. */
+INLINE void split_nibbles(__m512i v, vb *w)
 {
     const __m512i low = _mm512_set1_epi8(15);
+
+    w[0] = v & low;
+    w[4] = _mm512_srli_epi16(v, 4) & low;
+    w[8] = v;
+}
+
+INLINE void load_nibbles(const uint8_t *p, vb *w)
+{
+    split_nibbles(_mm512_loadu_si512(p), w);
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb *w)
+{
     __m512i v[4];
 
     transpose(p, stride, v);
-    for (int j = 0; j < 4; j++) {
-        w[j] = v[j] & low;
-        w[4 + j] = _mm512_srli_epi16(v[j], 4) & low;
-    }
+    for (int j = 0; j < 4; j++)
+        split_nibbles(v[j], w + j);
+}
+
+/* vpdpbusd takes unsigned weights: 128 is added here. */
+INLINE vb add_offset(__m512i v)
+{
+    return v ^ _mm512_set1_epi8(-128);
+}
+
+INLINE vb load_bytes(const uint8_t *p)
+{
+    return add_offset(_mm512_loadu_si512(p));
 }
 
 /* The f16 at the start of each row's block. */
@@ -120,14 +145,14 @@ INLINE vf load_scales(const uint8_t *p, size_t s)
 #undef FOUR
 }
 
-INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
 }
 
-INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb *w, vf *scale, vf *min)
 {
     const uint8_t *p4 = p + 4 * s, *p8 = p + 8 * s, *p12 = p + 12 * s;
 #define FOUR(p) i32_at(p + 3 * s), i32_at(p + 2 * s), i32_at(p + s), i32_at(p)
@@ -139,32 +164,39 @@ INLINE void unpack_q4_1(const uint8_t *p, size_t s, vb w[8], vf *scale, vf *min)
     *min = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
 }
 
-/* vpdpbusd takes unsigned weights: 128 is added here. */
-INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
-    const __m512i sign = _mm512_set1_epi8(-128);
-
     transpose(p + 2, stride, w);
     transpose(p + 18, stride, w + 4);
     for (int j = 0; j < 8; j++)
-        w[j] ^= sign;
+        w[j] = add_offset(w[j]);
     *scale = load_scales(p, stride);
 }
 
 INLINE vi dot_q4(vi sums, vb w, const int8_t *q)
 {
-    return _mm512_dpbusd_epi32(sums, w, _mm512_set1_epi32(i32_at(q)));
+    const struct four {
+        int8_t byte[4];
+    } *four = (const void *)q;
+
+    /* Compilers may load and broadcast by an instruction of its own. */
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sums) : "v"(w), "m"(*four));
+    return sums;
 }
 
 #define dot_q8 dot_q4
 
-/* quant_step is 256 - 2: the products keep their ports busy, shifts have others. */
-INLINE vf value_q4(vi coarse, vi fine)
+INLINE vi times_16_q4(vi sums)
 {
-    __m512i steps = _mm512_sub_epi32(_mm512_slli_epi32(coarse, 8), _mm512_slli_epi32(coarse, 1));
+    return _mm512_slli_epi32(sums, 4);
+}
 
-    return _mm512_cvtepi32_ps(_mm512_add_epi32(steps, fine));
+#define times_16_q8 times_16_q4
+
+INLINE vf value_q4(vi high, vi low)
+{
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(times_16_q4(high), low));
 }
 
 #define value_q8 value_q4

@@ -8,7 +8,10 @@
  *           store_f16, store_low_bytes (of each lane)
  *   vd      LANES / 2 doubles: low_half and high_half of a vf
  *   vb, vi  4 columns of LANES rows in bytes; LANES exact sums of their products
- *   unpack_, dot_ and value_ for each quantised type: see struct format in loops_quant.h
+ *   unpack_, dot_, times_16_ and value_ for each quantised type: see struct format in loops_quant.h
+ *   load_nibbles, load_bytes  4 columns of LANES rows from a tile, in nibbles those and 4 more
+ *   UNPACKED   what unpack_ writes: 12 with pairs, else 8
+ *   HAS_PAIRS  whether unpack_q4_ and load_nibbles write pairs (loops_quant.h)
  *   Q8_OFFSET  what unpack_q8_0 adds to the bytes
  *   TOKENS  tokens that share an unpacked block in registers, even
  *   ROWS    rows that share a token's floats in registers, for float weights

@@ -10,6 +10,8 @@
 #define DIMS    4
 #define QUERIES 4
 
+#define UNPACKED  8
+#define HAS_PAIRS false
 #define Q8_OFFSET 0
 
 typedef float32x4_t vf;
@@ -104,15 +106,30 @@ INLINE void transpose(const uint8_t *p, size_t stride, uint8x16_t out[4])
     out[3] = vreinterpretq_u8_u64(vzip2q_u64(c, d));
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
+/* w[0] and w[4]. */
+INLINE void split_nibbles(uint8x16_t v, vb *w)
+{
+    w[0] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+    w[4] = vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
+}
+
+INLINE void load_nibbles(const uint8_t *p, vb *w)
+{
+    split_nibbles(vld1q_u8(p), w);
+}
+
+INLINE vb load_bytes(const uint8_t *p)
+{
+    return vreinterpretq_s8_u8(vld1q_u8(p));
+}
+
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb *w)
 {
     uint8x16_t v[4];
 
     transpose(p, stride, v);
-    for (int j = 0; j < 4; j++) {
-        w[j] = vreinterpretq_s8_u8(vandq_u8(v[j], vdupq_n_u8(15)));
-        w[4 + j] = vreinterpretq_s8_u8(vshrq_n_u8(v[j], 4));
-    }
+    for (int j = 0; j < 4; j++)
+        split_nibbles(v[j], w + j);
 }
 
 /* The f16 at p in each row. */
@@ -124,21 +141,21 @@ INLINE vf load_scales(const uint8_t *p, size_t stride)
     return load_f16(halves);
 }
 
-INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
 }
 
-INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     unpack_nibbles(p + 4, stride, w);
     *scale = load_scales(p, stride);
     *min = load_scales(p + 2, stride);
 }
 
-INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     uint8x16_t v[8];
@@ -157,9 +174,16 @@ INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
 
 #define dot_q4 dot_q8
 
-INLINE vf value_q8(vi coarse, vi fine)
+INLINE vi times_16_q8(vi sums)
 {
-    return vcvtq_f32_s32(vmlaq_n_s32(fine, coarse, dhole__quant_step));
+    return vshlq_n_s32(sums, 4);
+}
+
+#define times_16_q4 times_16_q8
+
+INLINE vf value_q8(vi high, vi low)
+{
+    return vcvtq_f32_s32(vaddq_s32(times_16_q8(high), low));
 }
 
 #define value_q4 value_q8

@@ -10,14 +10,19 @@
 #define DIMS    2
 #define QUERIES 4
 
+#define UNPACKED  8
+#define HAS_PAIRS false
 #define Q8_OFFSET 0
 
 typedef float vf __attribute__((vector_size(16)));
 typedef double vd __attribute__((vector_size(16)));
 typedef int32_t vm __attribute__((vector_size(16)));
-/* Whole numbers in floats: sums within a block stay below 2^24, hence exact, and not every
- * target multiplies integers in vectors. */
-typedef vf vi;
+/* Whole numbers in floats, as not every target multiplies integers in vectors: what was summed
+ * since times_16, and what that gave. Both are exact, as they stay below 2^24 but for powers of
+ * two. */
+typedef struct {
+    vf part, sums;
+} vi;
 typedef struct {
     vf column[4];
 } vb;
@@ -112,7 +117,7 @@ INLINE vf load_scales(const uint8_t *p, size_t stride)
                 dhole__from_f16(u16_at(p + 2 * stride)), dhole__from_f16(u16_at(p + 3 * stride))};
 }
 
-INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
+INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb *w)
 {
     for (size_t i = 0; i < 16; i++) {
         vm both = {p[i], p[stride + i], p[2 * stride + i], p[3 * stride + i]};
@@ -121,21 +126,41 @@ INLINE void unpack_nibbles(const uint8_t *p, size_t stride, vb w[8])
     }
 }
 
-INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+/* w[0] and w[4]. */
+INLINE void load_nibbles(const uint8_t *p, vb *w)
+{
+    for (int i = 0; i < 4; i++) {
+        vm both = {p[i], p[4 + i], p[8 + i], p[12 + i]};
+        w[0].column[i] = __builtin_convertvector(both & 15, vf);
+        w[4].column[i] = __builtin_convertvector(both >> 4, vf);
+    }
+}
+
+INLINE vb load_bytes(const uint8_t *p)
+{
+    const int8_t *q = (const int8_t *)p;
+    vb w;
+
+    for (int i = 0; i < 4; i++)
+        w.column[i] = (vf){q[i], q[4 + i], q[8 + i], q[12 + i]};
+    return w;
+}
+
+INLINE void unpack_q4_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     unpack_nibbles(p + 2, stride, w);
     *scale = load_scales(p, stride);
 }
 
-INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q4_1(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     unpack_nibbles(p + 4, stride, w);
     *scale = load_scales(p, stride);
     *min = load_scales(p + 2, stride);
 }
 
-INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min)
+INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min)
 {
     (void)min;
     const int8_t *q = (const int8_t *)p + 2;
@@ -144,21 +169,27 @@ INLINE void unpack_q8_0(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf 
     *scale = load_scales(p, stride);
 }
 
-INLINE vi dot_q8(vi sums, vb w, const int8_t *q)
+INLINE vi dot_q8(vi v, vb w, const int8_t *q)
 {
     for (int i = 0; i < 4; i++)
-        sums += w.column[i] * (float)q[i];
-    return sums;
+        v.part += w.column[i] * (float)q[i];
+    return v;
 }
 
 #define dot_q4 dot_q8
 
-INLINE vf value_q8(vi coarse, vi fine)
+INLINE vi times_16_q8(vi v)
 {
-    return fma_(coarse, splat(dhole__quant_step), fine);
+    return (vi){splat(0), splat(16) * (v.sums + v.part)};
 }
 
-#define value_q4 value_q8
+INLINE vf value_q8(vi high, vi low)
+{
+    return times_16_q8(high).sums + low.part;
+}
+
+#define value_q4    value_q8
+#define times_16_q4 times_16_q8
 
 #include "nn/kernels_loops.h"
 

@@ -6,23 +6,17 @@
 #include "base/sys.h"
 #include "nn/half.h"
 #include "nn/kernels.h"
+#include "nn/tiles.h"
 
-enum {
-    tile_rows = 16, /* the most that a kernel takes at once */
-    grain_tiles = 2,
-    quantise_grain = 4
-};
+enum { grain_tiles = 2, quantise_grain = 4 };
 
 /* ---- activations */
 
 struct dhole__act {
     size_t max_n, max_tokens;
     size_t n, tokens;
-    const float *x; /* {tokens, n}, the caller's */
-    int8_t *q;      /* {tokens, n / 32, 2, 32} */
-    float *scale;   /* {tokens, n / 32} */
-    float *q_sum;   /* {tokens, n / 32} */
-    void *memory;   /* of the three */
+    const float *x;                 /* {tokens, n}, the caller's */
+    struct dhole__act_block *block; /* {tokens, n / 32} */
 };
 
 dhole_err dhole__act_create(size_t max_n, size_t max_tokens, struct dhole__act **out)
@@ -38,18 +32,14 @@ dhole_err dhole__act_create(size_t max_n, size_t max_tokens, struct dhole__act *
     act = dhole__sys.calloc(1, sizeof *act);
     if (act == NULL)
         return dhole__fail_nomem(sizeof *act, "activations");
-    bytes = max_tokens * (2 * n + 2 * blocks * sizeof(float));
-    bytes = (bytes + align - 1) / align * align;
-    act->memory = dhole__sys.aligned_alloc(align, bytes);
-    if (act->memory == NULL) {
+    bytes = (max_tokens * blocks * sizeof *act->block + align - 1) / align * align;
+    act->block = dhole__sys.aligned_alloc(align, bytes);
+    if (act->block == NULL) {
         free(act);
         return dhole__fail_nomem(bytes, "activations");
     }
     act->max_n = max_n;
     act->max_tokens = max_tokens;
-    act->q = act->memory;
-    act->scale = (float *)(void *)(act->q + 2 * max_tokens * n);
-    act->q_sum = act->scale + max_tokens * blocks;
     *out = act;
     return DHOLE_OK;
 }
@@ -60,8 +50,7 @@ static void quantise_tokens(void *arg, size_t first, size_t last)
     size_t blocks = act->n / dhole__quant_block;
 
     dhole__kernels()->quantise(act->x + first * act->n, (last - first) * blocks,
-                               act->q + 2 * first * act->n, act->scale + first * blocks,
-                               act->q_sum + first * blocks);
+                               act->block + first * blocks);
 }
 
 void dhole__act_set(struct dhole__act *act, struct dhole__pool *pool, const float *x, size_t n,
@@ -78,7 +67,7 @@ void dhole__act_free(struct dhole__act *act)
 {
     if (act == NULL)
         return;
-    free(act->memory);
+    free(act->block);
     free(act);
 }
 
@@ -160,9 +149,17 @@ void dhole__linear_pack(struct dhole__linear *linear, void *to)
     size_t to_bytes = column_bytes(weight->type, linear->cols);
     const uint8_t *from = (const uint8_t *)weight->data + linear->row * from_bytes +
                           column_bytes(weight->type, linear->col);
+    bool tiled = dhole__tiles_fit(weight->type, linear->rows);
+    size_t step = tiled ? dhole__tile_rows : 1;
 
-    for (size_t row = 0; row < linear->rows; row++)
-        memcpy((uint8_t *)to + row * to_bytes, from + row * from_bytes, to_bytes);
+    for (size_t row = 0; row < linear->rows; row += step, from += step * from_bytes) {
+        uint8_t *part = (uint8_t *)to + row * to_bytes;
+        if (tiled)
+            dhole__tile_copy(weight->type, from, from_bytes, linear->cols, part);
+        else
+            memcpy(part, from, to_bytes);
+    }
+    linear->tiled = tiled;
     weight->data = to;
     weight->bytes = linear->rows * to_bytes;
     weight->shape[0] = linear->cols;
@@ -183,13 +180,12 @@ static struct dhole__matmul make_matmul(const struct dhole__linear *linear,
         .weight = (const uint8_t *)weight->data + linear->row * row_bytes +
                   column_bytes(weight->type, linear->col),
         .row_bytes = row_bytes,
+        .tiled = linear->tiled,
         .cols = linear->cols,
         .unit = linear->unit > 0 ? linear->unit : linear->cols,
         .tokens = act->tokens,
         .x = act->x,
-        .q = act->q,
-        .scale = act->scale,
-        .q_sum = act->q_sum,
+        .act = act->block,
         .stride = stride,
         .y = y,
     };
@@ -203,16 +199,17 @@ struct tiles {
 static void multiply_tiles(void *arg, size_t first, size_t last)
 {
     const struct tiles *a = arg;
-    size_t end = last * tile_rows;
+    size_t end = last * dhole__tile_rows;
 
-    dhole__kernels()->matmul(a->m, first * tile_rows, end < a->rows ? end : a->rows);
+    dhole__kernels()->matmul(a->m, first * dhole__tile_rows, end < a->rows ? end : a->rows);
 }
 
 static void multiply(struct dhole__pool *pool, const struct dhole__matmul *m, size_t rows)
 {
     struct tiles a = {m, rows};
 
-    dhole__pool_run(pool, multiply_tiles, &a, (rows + tile_rows - 1) / tile_rows, grain_tiles);
+    dhole__pool_run(pool, multiply_tiles, &a, (rows + dhole__tile_rows - 1) / dhole__tile_rows,
+                    grain_tiles);
 }
 
 void dhole__linear_apply(const struct dhole__linear *linear, struct dhole__pool *pool,

@@ -12,12 +12,14 @@
 #ifndef DHOLE_NN_LINEAR_H
 #define DHOLE_NN_LINEAR_H
 
+#include <stdbool.h>
+
 #include "dhole/group.h"
 #include "model/tensor.h"
 #include "nn/pool.h"
 
 /* Activations of a few tokens, as f32 for float weights, and for quantised ones in blocks of
- * 32 as a sum of two 8-bit terms (kernels.h): set once, used by several layers. */
+ * 32 of 12 bits each (kernels.h): set once, used by several layers. */
 struct dhole__act;
 
 DHOLE__MUST_CHECK dhole_err dhole__act_create(size_t max_n, size_t max_tokens,
@@ -36,6 +38,7 @@ struct dhole__linear {
     size_t row, rows;
     size_t col, cols;
     size_t unit; /* columns per exact partial sum; 0: not a sharded-to-all layer */
+    bool tiled;  /* packed in tiles */
 };
 
 /* Each rank computes some of the outputs from the whole input. */
@@ -50,9 +53,10 @@ DHOLE__MUST_CHECK dhole_err dhole__linear_sharded_to_all(const struct dhole__ten
                                                          size_t col, size_t cols, size_t unit,
                                                          struct dhole__linear *out);
 
-/* Copies the linear's part of the weight to memory of the caller's, row after row, and has it read
- * from there. A shard's rows or pieces of rows lie scattered over the file, and memory delivers
- * their surroundings too: halves of rows take as long to read as whole ones. */
+/* Copies the linear's part of the weight to memory of the caller's, in tiles if it can be
+ * (tiles.h), and has it read from there. A shard's rows or pieces of rows lie scattered over the
+ * file, and memory delivers their surroundings too: halves of rows take as long to read as whole
+ * ones. */
 size_t dhole__linear_packed_size(const struct dhole__linear *linear);
 void dhole__linear_pack(struct dhole__linear *linear, void *to);
 

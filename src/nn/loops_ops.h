@@ -7,27 +7,49 @@
 #include "nn/kernels.h"
 #include "nn/loops_vector.h"
 
-/* Adding `magic` rounds to an integer, which then is in the low bits. */
-static void quantise(const float *x, size_t blocks, int8_t *q, float *scale, float *q_sum)
-{
-    const vf magic = splat(0x1.8p23f), step = splat(dhole__quant_step);
+typedef int32_t vs __attribute__((vector_size(4 * LANES)));
 
-    for (size_t b = 0; b < blocks; b++, x += dhole__quant_block, q += 2 * dhole__quant_block) {
+/* To the nearest integer. */
+INLINE vs round_(vf v)
+{
+    const vf magic = splat(0x1.8p23f); /* adding it leaves the integer in the low bits */
+
+    return (vs)(v + magic) - (vs)magic;
+}
+
+enum { coarse_max = 119 }; /* a coarse byte of the second element differs from its own by up to 8 */
+
+/* Elements i.. and 16 + i.. of a block; returns the sums of their integers. The low four bits of a
+ * fine byte are the second element's last ones, which comes to 0 to 15/16 of the first one's last
+ * bit. The high four, from -8 on, are the first element's last ones; the second's coarse byte makes
+ * up for them. */
+INLINE vs quantise_pairs(const float *x, vf inverse, struct dhole__act_block *out, int i)
+{
+    vs second = round_(load(x + 16 + i) * inverse), low = second & 15;
+    vf shift = __builtin_convertvector(low, vf) * splat(-1.0f / 16);
+    vs first = round_(fma_(load(x + i), inverse, shift));
+    vs coarse = (first + 8) >> 4, high = first - (coarse << 4);
+    vs other = (second >> 4) - high, fine = (high << 4) + low;
+
+    fine -= fine == -128; /* AVX2 kernels need -127..127 */
+    store_low_bytes(out->coarse + i, (vf)coarse);
+    store_low_bytes(out->coarse + 16 + i, (vf)other);
+    store_low_bytes(out->fine + i, (vf)fine);
+    return ((coarse + other) << 8) + fine * 17;
+}
+
+static void quantise(const float *x, size_t blocks, struct dhole__act_block *out)
+{
+    for (size_t b = 0; b < blocks; b++, x += dhole__quant_block, out++) {
         vf most = splat(0), total = splat(0);
         for (int i = 0; i < dhole__quant_block; i += LANES)
             most = max_(most, (vf)((vu)load(x + i) & 0x7fffffff));
         float max = max_lanes(most);
-        vf inverse = splat(max > 0 ? 127 / max : 0);
-        for (int i = 0; i < dhole__quant_block; i += LANES) {
-            vf coarse = fma_(load(x + i), inverse, magic);
-            vf rest = fma_(load(x + i), inverse, magic - coarse);
-            vf fine = fma_(rest, step, magic);
-            store_low_bytes(q + i, coarse);
-            store_low_bytes(q + dhole__quant_block + i, fine);
-            total = total + fma_(coarse - magic, step, fine - magic);
-        }
-        scale[b] = max / (127 * dhole__quant_step);
-        q_sum[b] = add_lanes(total);
+        vf inverse = splat(max > 0 ? 16 * coarse_max / max : 0);
+        for (int i = 0; i < dhole__quant_block / 2; i += LANES)
+            total = total + __builtin_convertvector(quantise_pairs(x, inverse, out, i), vf);
+        out->scale = max / (256 * coarse_max);
+        out->sum = add_lanes(total);
     }
 }
 

@@ -5,32 +5,90 @@
 #include <stdbool.h>
 
 #include "nn/loops_emit.h"
+#include "nn/tiles.h"
 
-/* 32 columns of LANES rows, w[j] holding columns 4j..4j+3. */
+_Static_assert(dhole__tile_rows % LANES == 0, "a tile is a few vectors of rows");
+
+/* 32 columns of LANES rows, w[j] holding columns 4j..4j+3. Where a format has pairs, w[8 + j] is
+ * w[j] + 16 * w[4 + j]. */
 struct block {
-    vb w[8];
+    vb w[UNPACKED];
     vf scale, min; /* an element is worth scale * (w - offset) + min */
 };
 
 struct format {
-    size_t bytes; /* of a block in the file */
     /* Unpacks a block of LANES rows that are `stride` bytes apart. */
-    void (*unpack)(const uint8_t *p, size_t stride, vb w[8], vf *scale, vf *min);
+    void (*unpack)(const uint8_t *p, size_t stride, vb *w, vf *scale, vf *min);
+    void (*load)(const uint8_t *p, vb *w); /* the same of a tile, without scale and minimum */
     /* sums + w * q, q's four bytes, in -127..127, going to every row. */
     vi (*dot)(vi sums, vb w, const int8_t *q);
-    vf (*value)(vi coarse, vi fine); /* quant_step * coarse + fine */
+    vi (*times_16)(vi sums);
+    vf (*value)(vi high, vi low); /* 16 * high + low */
+    size_t bytes;                 /* of a block in the file */
     float offset;
-    bool has_min; /* else `min` is not set */
+    bool has_min;   /* else `min` is not set */
+    bool has_pairs; /* dot takes unsigned bytes then */
 };
 
-static const struct format q4_0 = {18, unpack_q4_0, dot_q4, value_q4, 8, false};
-static const struct format q4_1 = {20, unpack_q4_1, dot_q4, value_q4, 0, true};
-static const struct format q8_0 = {34, unpack_q8_0, dot_q8, value_q8, Q8_OFFSET, false};
+enum { four_columns = 4 * dhole__tile_rows }; /* bytes of a tile */
+
+INLINE void load_q4(const uint8_t *p, vb *w)
+{
+    for (int j = 0; j < 4; j++)
+        load_nibbles(p + j * four_columns, w + j);
+}
+
+INLINE void load_q8(const uint8_t *p, vb *w)
+{
+    for (int j = 0; j < 8; j++)
+        w[j] = load_bytes(p + j * four_columns);
+}
+
+static const struct format q4_0 = {unpack_q4_0, load_q4, dot_q4, times_16_q4, value_q4,
+                                   18,          8,       false,  HAS_PAIRS};
+static const struct format q4_1 = {unpack_q4_1, load_q4, dot_q4, times_16_q4, value_q4,
+                                   20,          0,       true,   HAS_PAIRS};
+static const struct format q8_0 = {unpack_q8_0, load_q8,   dot_q8, times_16_q8, value_q8,
+                                   34,          Q8_OFFSET, false,  false};
+
+/* LANES rows of a weight from their first block on. */
+struct rows {
+    const uint8_t *p;
+    size_t lane; /* within the tile */
+};
+
+INLINE struct rows rows_at(const struct dhole__matmul *m, size_t row)
+{
+    size_t lane = m->tiled ? row % dhole__tile_rows : 0;
+
+    return (struct rows){m->weight + (row - lane) * m->row_bytes, lane};
+}
+
+/* Unpacks a block of them and steps to the next. */
+INLINE void next_block(struct format f, const struct dhole__matmul *m, bool tiled,
+                       struct rows *rows, struct block *block)
+{
+    const uint8_t *p = rows->p;
+
+    if (!tiled) {
+        f.unpack(p, m->row_bytes, block->w, &block->scale, &block->min);
+        rows->p += f.bytes;
+        return;
+    }
+    block->scale = load_f16(p + 2 * rows->lane);
+    p += 2 * dhole__tile_rows;
+    if (f.has_min) {
+        block->min = load_f16(p + 2 * rows->lane);
+        p += 2 * dhole__tile_rows;
+    }
+    f.load(p + 4 * rows->lane, block->w);
+    rows->p += dhole__tile_rows * f.bytes;
+}
 
 /* A block's product with a token but for the token's scale. */
-INLINE vf block_value(struct format f, const struct block *block, vi coarse, vi fine, float q_sum)
+INLINE vf block_value(struct format f, const struct block *block, vi high, vi low, float q_sum)
 {
-    vf dot = f.value(coarse, fine);
+    vf dot = f.value(high, low);
 
     if (f.has_min)
         return fma_(block->min, splat(q_sum), block->scale * dot);
@@ -39,58 +97,87 @@ INLINE vf block_value(struct format f, const struct block *block, vi coarse, vi 
     return block->scale * dot;
 }
 
+/* Adds the products of the fine bytes at q, which are `stride` bytes apart from token to token. */
+INLINE void add_fine(struct format f, const vb *w, const int8_t *q, size_t stride, int tokens,
+                     vi *high, vi *low)
+{
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        UNROLL
+        for (int t = 0; t < tokens; t++) {
+            const int8_t *four = q + (size_t)t * stride + 4 * j;
+            if (f.has_pairs) {
+                low[t] = f.dot(low[t], w[8 + j], four);
+            } else {
+                high[t] = f.dot(high[t], w[4 + j], four);
+                low[t] = f.dot(low[t], w[j], four);
+            }
+        }
+    }
+}
+
 /* Adds one block's products with `tokens` tokens from `token` on to their sums. */
 INLINE void add_block(struct format f, const struct dhole__matmul *m, const struct block *block,
                       size_t b, size_t token, int tokens, vf *sum)
 {
-    size_t blocks = m->cols / dhole__quant_block;
-    const int8_t *q = m->q + 2 * (token * m->cols + b * dhole__quant_block);
-    const float *x_scale = m->scale + token * blocks + b, *q_sum = m->q_sum + token * blocks + b;
-    vi coarse[TOKENS], fine[TOKENS];
+    size_t blocks = m->cols / dhole__quant_block, stride = blocks * sizeof *m->act;
+    const struct dhole__act_block *x = m->act + token * blocks + b;
+    vi high[TOKENS], low[TOKENS];
 
     UNROLL
     for (int t = 0; t < tokens; t++)
-        coarse[t] = fine[t] = (vi){0};
+        high[t] = low[t] = (vi){0};
     UNROLL
     for (int j = 0; j < 8; j++) {
-        vb w = block->w[j];
         UNROLL
-        for (int t = 0; t < tokens; t++) {
-            const int8_t *four = q + 2 * (size_t)t * m->cols + 4 * j;
-            coarse[t] = f.dot(coarse[t], w, four);
-            fine[t] = f.dot(fine[t], w, four + dhole__quant_block);
-        }
+        for (int t = 0; t < tokens; t++)
+            high[t] = f.dot(high[t], block->w[j], x[(size_t)t * blocks].coarse + 4 * j);
     }
     UNROLL
+    for (int t = 0; t < tokens; t++)
+        high[t] = f.times_16(high[t]);
+    add_fine(f, block->w, x->fine, stride, tokens, high, low);
+    UNROLL
     for (int t = 0; t < tokens; t++) {
-        size_t at = (size_t)t * blocks;
-        vf value = block_value(f, block, coarse[t], fine[t], q_sum[at]);
-        sum[t] = fma_(value, splat(x_scale[at]), sum[t]);
+        const struct dhole__act_block *at = x + (size_t)t * blocks;
+        vf value = block_value(f, block, high[t], low[t], at->sum);
+        sum[t] = fma_(value, splat(at->scale), sum[t]);
     }
 }
 
-/* Asks for what lies between two addresses. */
-INLINE void fetch(const uint8_t *p, const uint8_t *end)
+/* Asks for some bytes from address p on, which nothing may be at; to be used at once, or later. */
+INLINE void fetch(uintptr_t p, size_t bytes, bool soon)
 {
-    for (; p < end; p += 64)
-        __builtin_prefetch(p, 0, 2);
+    for (uintptr_t end = p + bytes; p < end; p += 64) {
+        if (soon)
+            __builtin_prefetch((const void *)p, 0, 3);
+        else
+            __builtin_prefetch((const void *)p, 0, 2);
+    }
 }
 
-/* One token: blocks go from the file to the sum in registers. LANES rows are too many
- * streams for the hardware to foresee, so the bytes from row `next` on are asked for, as many as
- * are used; rows that are pieces of longer ones gain nothing. */
-INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t next)
-{
-    const uint8_t *p = m->weight + row * m->row_bytes, *ahead = m->weight + next * m->row_bytes;
-    size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+enum { soon_bytes = 4 << 10 };
 
+/* One token: blocks go from memory to the sum in registers, and meanwhile as many bytes as they
+ * have are asked for. LANES rows of a file are too many streams for the hardware to foresee, so
+ * that is from row `next` on; rows that are pieces of longer ones gain nothing. Tiles are one
+ * stream, and what is behind the last one is asked for too: most likely it is the next weight. */
+INLINE void one_token(struct format f, const struct dhole__matmul *m, size_t row, size_t next,
+                      bool tiled)
+{
+    struct rows rows = rows_at(m, row);
+    size_t blocks = m->cols / dhole__quant_block, unit = m->unit / dhole__quant_block;
+    uintptr_t ahead = (uintptr_t)m->weight + next * m->row_bytes;
+
+    if (tiled)
+        ahead = (uintptr_t)m->weight + row * m->row_bytes + soon_bytes;
     for (size_t b = 0; b < blocks;) {
         size_t end = least(b + unit, blocks);
         vf sum = splat(0);
-        for (; b < end; b++, p += f.bytes, ahead += LANES * f.bytes) {
+        for (; b < end; b++, ahead += LANES * f.bytes) {
             struct block block;
-            fetch(ahead, ahead + LANES * f.bytes);
-            f.unpack(p, m->row_bytes, block.w, &block.scale, &block.min);
+            fetch(ahead, LANES * f.bytes, tiled);
+            next_block(f, m, tiled, &rows, &block);
             add_block(f, m, &block, b, 0, 1, &sum);
         }
         emit_lanes(m, 0, row, sum);
@@ -144,7 +231,8 @@ INLINE void chunk_tokens(struct format f, const struct dhole__matmul *m, const s
  * the file are asked for from row `next` on. */
 INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t row, size_t next)
 {
-    const uint8_t *p = m->weight + row * m->row_bytes, *ahead = m->weight + next * m->row_bytes;
+    struct rows rows = rows_at(m, row);
+    uintptr_t ahead = (uintptr_t)m->weight + next * m->row_bytes;
     size_t blocks = m->cols / dhole__quant_block;
     struct chunk chunk;
 
@@ -152,11 +240,11 @@ INLINE void many_tokens(struct format f, const struct dhole__matmul *m, size_t r
         size_t t = 0, bytes;
         chunk.start = b;
         chunk.end = least(b + chunk_blocks, blocks);
-        for (struct block *to = chunk.block; b < chunk.end; b++, to++, p += f.bytes)
-            f.unpack(p, m->row_bytes, to->w, &to->scale, &to->min);
+        for (struct block *to = chunk.block; b < chunk.end; b++, to++)
+            next_block(f, m, m->tiled, &rows, to);
         bytes = (chunk.end - chunk.start) * f.bytes * LANES * TOKENS / m->tokens;
         for (; t + TOKENS <= m->tokens; t += TOKENS, ahead += bytes) {
-            fetch(ahead, ahead + bytes);
+            fetch(ahead, bytes, false);
             chunk_tokens(f, m, &chunk, row, t, TOKENS);
         }
         for (; t + TOKENS / 2 <= m->tokens; t += TOKENS / 2)
@@ -172,10 +260,12 @@ typedef void tile_fn(const struct dhole__matmul *m, size_t row, size_t next);
 #define TILE(type)                                                                  \
     static void tile_##type(const struct dhole__matmul *m, size_t row, size_t next) \
     {                                                                               \
-        if (m->tokens == 1)                                                         \
-            one_token(type, m, row, next);                                          \
-        else                                                                        \
+        if (m->tokens > 1)                                                          \
             many_tokens(type, m, row, next);                                        \
+        else if (m->tiled)                                                          \
+            one_token(type, m, row, next, true);                                    \
+        else                                                                        \
+            one_token(type, m, row, next, false);                                   \
     }
 
 TILE(q4_0)
@@ -189,9 +279,7 @@ static struct dhole__matmul some_tokens(const struct dhole__matmul *m, size_t to
 
     some.tokens = least(count, m->tokens - token);
     some.x += token * m->cols;
-    some.q += 2 * token * m->cols;
-    some.scale += token * blocks;
-    some.q_sum += token * blocks;
+    some.act += token * blocks;
     some.y += token * m->stride;
     if (m->total != NULL)
         some.total += token * m->stride;
