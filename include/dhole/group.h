@@ -3,8 +3,8 @@
  * Rules that hold on every backend:
  * - Every call ends: it has a deadline, and a peer that dies, stops or is unplugged is
  *   an error on every rank within a bounded time that names the rank.
- * - Every call is checked: ranks that disagree about operation, type or size get
- *   DHOLE_ERR_MISMATCH that quotes both sides, never wrong data.
+ * - Every call is checked: ranks that disagree about operation, type, size, root or order, or
+ *   about which group to call on, get DHOLE_ERR_MISMATCH that quotes both sides, never wrong data.
  * - Every rank gets the same bits, from run to run too. f16 and bf16 are summed in f32
  *   and rounded once.
  * - Any count works, 0 included, in place (in == out) or not.
@@ -32,9 +32,10 @@ typedef struct dhole_group dhole_group;
 
 typedef struct dhole_options {
     /* "ring" or its alias "tcp" (TCP between all ranks), "shm" (shared memory, ranks of one
-     * host), "mem" (ranks are threads of this process), or NULL or "any": shared memory inside a
-     * host and TCP between hosts, chosen from what is set here and in the environment; a group
-     * of one only when nothing names a cluster. */
+     * host), "jaccl" (RDMA between all ranks; "jaccl-ring" is that with `ring`), "mem" (ranks are
+     * threads of this process), or NULL or "any": jaccl when there are devices, else shared memory
+     * inside a host and TCP between hosts, chosen from what is set here and in the environment; a
+     * group of one only when nothing names a cluster. */
     const char *backend;
     /* This rank and the number of ranks; size 0 takes both from the environment. */
     int rank, size;
@@ -52,8 +53,8 @@ typedef struct dhole_options {
      * rank that says something else is refused with both texts quoted. NULL is "". At most 1024
      * bytes. */
     const char *agreement;
-    /* Seals every byte when set (but see plain_memory): this rank's identity, and the pin of every
-     * rank, size of them. Both stay the caller's and must outlive the group. */
+    /* Seals every byte when set (but see plain_memory and seal_rdma): this rank's identity, and the
+     * pin of every rank, size of them. Both stay the caller's and must outlive the group. */
     const dhole_identity *identity;
     const dhole_pin *pins;
     /* Allows an unsealed group to cross to other hosts in the clear. */
@@ -72,22 +73,40 @@ typedef struct dhole_options {
      * it crosses no network. The memory is still offered under seal, so nobody else can come
      * between. All ranks must say the same. */
     int plain_memory;
+    /* This rank's row of the device matrix, for jaccl; size of them: the RDMA devices that lead to
+     * each rank, separated by commas, "rdma_en2,rdma_en3"; NULL where none does. Either to all
+     * other ranks, or, for a ring of cables, to those before and after this one only. */
+    const char *const *devices;
+    /* RDMA to the ranks before and after this one only, whatever devices lead to others. All ranks
+     * must say the same. */
+    int ring;
+    /* With an identity: what goes over RDMA is sealed too. Else it is not, as the link is a cable
+     * between two machines; it is set up under seal all the same. All ranks must say the same. */
+    int seal_rdma;
+    /* Of the caller: makes `all` every rank's `own`, size bytes each, in the order of ranks, and
+     * returns 0, or anything else when it cannot. With it the ranks tell each other where they are:
+     * of `hosts` only this rank's own entry is read then, one address, of which a free port is
+     * taken. Called once, in dhole_init, unless these options are refused or size is 1. */
+    int (*all_gather)(void *arg, const void *own, void *all, size_t size);
+    void *all_gather_arg;
 } dhole_options;
 
 /* Start from this: dhole_options options = DHOLE_OPTIONS_INIT; */
 /* clang-format off */
 #define DHOLE_OPTIONS_INIT \
-    {NULL, 0, 0, NULL, -1, NULL, NULL, NULL, NULL, 0, -1, 0, 0, 0, NULL, 0} /* C++11 takes it too */
+    {NULL, 0, 0, NULL, -1, NULL, NULL, NULL, NULL, 0, -1, 0, 0, 0, NULL, 0, \
+     NULL, 0, 0, NULL, NULL} /* C++11 takes it too */
 /* clang-format on */
 
 /* Joins the group: blocks until every rank is connected or the deadline. NULL options
  * is DHOLE_OPTIONS_INIT. docs/environment.md says which variables are read and what they give:
  * DHOLE_*, MLX's, and those of mpirun, srun and torchrun; DHOLE_BACKEND is the backend,
- * DHOLE_SEAL=off is allow_plain. DHOLE_ERR_CONFIG names the variable that is wrong or missing. The
- * caller frees *out with dhole_group_free. */
+ * DHOLE_SEAL=off is allow_plain, DHOLE_SEAL=on is seal_rdma. DHOLE_ERR_CONFIG names the variable
+ * that is wrong or missing. The caller frees *out with dhole_group_free. */
 dhole_err dhole_init(const dhole_options *options, dhole_group **out);
 
-/* Whether this build and machine could make a group on that backend. */
+/* Whether this build and machine could make a group on that backend; of "jaccl": whether there is
+ * an RDMA device. */
 int dhole_is_available(const char *backend);
 
 /* Leaves the group; peers that still call on it get DHOLE_ERR_PEER_LOST. NULL is

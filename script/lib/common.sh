@@ -31,9 +31,11 @@ quietly() {
 }
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libjansson-dev libpcre2-dev"
-packages_build="$packages_build python3 python3-venv ca-certificates"
+packages_build="$packages_build libibverbs-dev python3 python3-venv ca-certificates"
 packages_test="g++ clang libclang-rt-14-dev lld clang-format clang-tidy shellcheck qemu-user"
 packages_test="$packages_test openmpi-bin mpich openssh-server openssh-client iproute2"
+packages_rdma="qemu-system-x86 busybox-static iproute2 ibverbs-providers ibverbs-utils perftest python3"
+packages_test="$packages_test $packages_rdma"
 packages_bench="g++ openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev"
 
 has_package() {
@@ -60,12 +62,14 @@ install_packages() {
         apt-get install -y --no-install-recommends $missing
 }
 
-# need build|test|bench: everything that building takes, or testing too, or bench/compare.
+# need build|test|bench|rdma: everything that building takes, or testing or bench/compare too, or
+# only what script/rdma-vm takes.
 need() {
     packages=$packages_build
     case $1 in
     test) packages="$packages_build $packages_test" ;;
     bench) packages="$packages_build $packages_bench" ;;
+    rdma) packages=$packages_rdma ;;
     esac
     if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
         # shellcheck disable=SC2086 # a list of words

@@ -71,6 +71,10 @@ extern const int dhole__map_populate;
 enum { dhole__host_text_max = 128 };
 void dhole__host_text(char text[dhole__host_text_max]);
 
+/* A descriptor, to be closed, that is readable for as long as any of these n is; -1 and errno on
+ * failure. */
+int dhole__watch_make(const int *fds, int n);
+
 /* Tells the CPU that this is a spin loop. */
 static inline void dhole__cpu_relax(void)
 {

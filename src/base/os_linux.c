@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -250,4 +251,18 @@ void dhole__host_text(char text[dhole__host_text_max])
     stat("/proc/self/ns/pid", &ns);
     snprintf(text, dhole__host_text_max, "%s/%llu/%u", boot, (unsigned long long)ns.st_ino,
              (unsigned)getuid());
+}
+
+int dhole__watch_make(const int *fds, int n)
+{
+    int watch = epoll_create1(EPOLL_CLOEXEC);
+
+    for (int i = 0; i < n && watch >= 0; i++) {
+        struct epoll_event event = {.events = EPOLLIN};
+        if (epoll_ctl(watch, EPOLL_CTL_ADD, fds[i], &event) == 0)
+            continue;
+        close(watch);
+        watch = -1;
+    }
+    return watch;
 }

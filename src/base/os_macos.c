@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/event.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -167,4 +168,19 @@ void dhole__host_text(char text[dhole__host_text_max])
 
     sysctlbyname("kern.bootsessionuuid", boot, &size, NULL, 0);
     snprintf(text, dhole__host_text_max, "%s/%u", boot, (unsigned)getuid());
+}
+
+int dhole__watch_make(const int *fds, int n)
+{
+    int watch = kqueue();
+
+    if (watch >= 0)
+        fcntl(watch, F_SETFD, FD_CLOEXEC);
+    for (int i = 0; i < n && watch >= 0; i++) {
+        struct kevent event;
+        EV_SET(&event, fds[i], EVFILT_READ, EV_ADD, 0, 0, NULL);
+        if (kevent(watch, &event, 1, NULL, 0, NULL) < 0)
+            return close_failed(watch);
+    }
+    return watch;
 }

@@ -22,14 +22,14 @@ static bool parse_parallel(char **argv, dhole_parallel *out)
 
 static bool parse_backend(char **argv, const char **out)
 {
-    static const char *const names[] = {"any", "ring", "shm"};
+    static const char *const names[] = {"any", "ring", "shm", "jaccl", "jaccl-ring"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(optarg, names[i]) == 0) {
             *out = names[i];
             return true;
         }
-    dhole__usage(argv[0], "--backend \"%s\": expected any, ring or shm", optarg);
+    dhole__usage(argv[0], "--backend \"%s\": expected any, ring, shm, jaccl or jaccl-ring", optarg);
     return false;
 }
 
@@ -55,6 +55,7 @@ enum {
     opt_ranks,
     opt_parallel,
     opt_backend,
+    opt_devices,
     opt_seal,
     opt_threads,
     opt_temperature,
@@ -75,6 +76,7 @@ static const struct option options[] = {
     {"ranks", required_argument, NULL, opt_ranks},
     {"parallel", required_argument, NULL, opt_parallel},
     {"backend", required_argument, NULL, opt_backend},
+    {"devices", required_argument, NULL, opt_devices},
     {"seal", required_argument, NULL, opt_seal},
     {"threads", required_argument, NULL, opt_threads},
     {"temperature", required_argument, NULL, opt_temperature},
@@ -105,6 +107,7 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
     case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, dhole__ranks_max, &a->ranks); break;
     case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
     case opt_backend: ok = parse_backend(argv, &a->backend); break;
+    case opt_devices: a->devices = optarg; break;
     case opt_seal: ok = parse_seal(argv, &a->sealing); break;
     case opt_threads: ok = dhole__option_int(argv, "threads", 1, threads_max, &a->threads); break;
     case opt_temperature:

@@ -11,6 +11,7 @@
 struct dhole__arguments {
     const char *model, *prompt, *system, *logits_out;
     const char *backend; /* of a group of several ranks */
+    const char *devices; /* the file with its device matrix */
     enum dhole__sealing sealing;
     bool raw, stats, json, help;
     dhole_parallel parallel;

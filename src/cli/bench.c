@@ -24,7 +24,7 @@ static dhole_err read_environment(struct bench *b)
 {
     const struct dhole__bench_options *o = &b->options;
     struct dhole__env env;
-    dhole_err err = dhole__env_read(o->backend == NULL || strcmp(o->backend, "any") == 0, &env);
+    dhole_err err = dhole__env_read(o->backend, &env);
 
     if (err)
         return err;
@@ -34,6 +34,10 @@ static dhole_err read_environment(struct bench *b)
                           "-n %lld starts ranks, but %s names a group that has them: leave out one "
                           "of the two",
                           o->ranks, env.named_by);
+    else if (!b->local && o->devices != NULL)
+        err = dhole__fail(DHOLE_ERR_CONFIG,
+                          "--devices is for ranks that are started here, but %s names a group",
+                          env.named_by);
     else if (!b->local && o->seal)
         err = dhole__fail(DHOLE_ERR_CONFIG,
                           "--seal makes keys for ranks that are started here, but %s names a group",
@@ -45,10 +49,13 @@ static dhole_err read_environment(struct bench *b)
 static dhole_err join(struct bench *b)
 {
     dhole_options group = DHOLE_OPTIONS_INIT;
-    dhole_err err;
+    dhole_err err = DHOLE_OK;
 
     group.backend = b->options.backend;
     if (b->local) {
+        err = dhole__local_devices(&b->started.local, b->options.backend, b->options.devices);
+        if (err)
+            return err;
         dhole__local_options(&b->started.local, b->started.rank,
                              b->options.seal ? DHOLE__SEAL_ON : DHOLE__SEAL_OFF, &group);
         group.cancel_fd = dhole__bench_ranks_cancel_fd(&b->started);
@@ -155,8 +162,9 @@ const struct dhole__subcommand dhole__cmd_bench = {
     .name = "bench",
     .summary = "measures collectives, on ranks of this machine or of a job",
     .help =
-        "Usage: dhole bench OPERATION [-n N] [--backend B] [--min SIZE] [--max SIZE] [--dtype T]\n"
-        "                   [--time S | --iterations N] [--check] [--seal on|off] [--json]\n"
+        "Usage: dhole bench OPERATION [-n N] [--backend B] [--devices FILE] [--min SIZE]\n"
+        "                   [--max SIZE] [--dtype T] [--time S | --iterations N] [--check]\n"
+        "                   [--seal on|off] [--json]\n"
         "\n"
         "OPERATION is all_sum, all_gather, sum_scatter, broadcast, all_to_all, sendrecv (one way "
         "of\n"
@@ -174,7 +182,10 @@ const struct dhole__subcommand dhole__cmd_bench = {
         "parts.\n"
         "\n"
         "  -n N               ranks to start; 2 if not given\n"
-        "  --backend B        any (the default), ring (or tcp) or shm\n"
+        "  --backend B        any (the default), ring (or tcp), shm, jaccl or jaccl-ring\n"
+        "  --devices FILE     the device matrix of jaccl for the ranks that are started here, as "
+        "in\n"
+        "                     JACCL_IBV_DEVICES\n"
         "  --min, --max SIZE  in bytes, or with K, M or G; 8 and 64M if not given\n"
         "  --dtype T          bool, u8 to u64, i8 to i64, f16, bf16, f32 (the default), f64 or "
         "c64\n"

@@ -54,12 +54,16 @@ static bool parse_dtype(char **argv, dhole_dtype *out)
 
 static bool parse_backend(char **argv, const char **out)
 {
-    if (strcmp(optarg, "mem") == 0 || !dhole_is_available(optarg)) {
-        dhole__usage(argv[0], "--backend \"%s\": expected any, ring (or tcp) or shm", optarg);
-        return false;
-    }
-    *out = optarg;
-    return true;
+    static const char *const names[] = {"any", "ring", "tcp", "shm", "jaccl", "jaccl-ring"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(optarg, names[i]) == 0) {
+            *out = names[i];
+            return true;
+        }
+    dhole__usage(argv[0], "--backend \"%s\": expected any, ring (or tcp), shm, jaccl or jaccl-ring",
+                 optarg);
+    return false;
 }
 
 static bool parse_seal(char **argv, bool *out)
@@ -72,17 +76,12 @@ static bool parse_seal(char **argv, bool *out)
 }
 
 static const struct option options[] = {
-    {"backend", required_argument, NULL, 'b'},
-    {"min", required_argument, NULL, 'm'},
-    {"max", required_argument, NULL, 'M'},
-    {"dtype", required_argument, NULL, 'd'},
-    {"iterations", required_argument, NULL, 'i'},
-    {"time", required_argument, NULL, 't'},
-    {"check", no_argument, NULL, 'c'},
-    {"seal", required_argument, NULL, 's'},
-    {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'h'},
-    {0},
+    {"backend", required_argument, NULL, 'b'}, {"devices", required_argument, NULL, 'D'},
+    {"min", required_argument, NULL, 'm'},     {"max", required_argument, NULL, 'M'},
+    {"dtype", required_argument, NULL, 'd'},   {"iterations", required_argument, NULL, 'i'},
+    {"time", required_argument, NULL, 't'},    {"check", no_argument, NULL, 'c'},
+    {"seal", required_argument, NULL, 's'},    {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'},          {0},
 };
 
 /* Takes option c; false after its fault has been printed. */
@@ -93,6 +92,7 @@ static bool take(char **argv, int c, struct dhole__bench_options *out)
     switch (c) {
     case 'n': return dhole__option_int(argv, "n", 1, dhole__rank_max, &out->ranks);
     case 'b': return parse_backend(argv, &out->backend);
+    case 'D': out->devices = optarg; return true;
     case 'm': return parse_size(argv, "min", &out->plan.min);
     case 'M': return parse_size(argv, "max", &out->plan.max);
     case 'd': return parse_dtype(argv, &out->plan.dtype);

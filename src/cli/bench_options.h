@@ -7,6 +7,7 @@
 struct dhole__bench_options {
     struct dhole__bench_plan plan;
     const char *backend; /* NULL: not given */
+    const char *devices; /* likewise: the file with the device matrix */
     long long ranks;     /* to start; 0: not given */
     bool seal, json, help;
 };

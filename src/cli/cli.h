@@ -28,7 +28,7 @@ struct dhole__subcommand {
 extern const struct dhole__subcommand *const dhole__subcommands[];
 
 extern const struct dhole__subcommand dhole__cmd_generate, dhole__cmd_launch, dhole__cmd_bench,
-    dhole__cmd_tokenize, dhole__cmd_version, dhole__cmd_help, dhole__cmd_rank;
+    dhole__cmd_doctor, dhole__cmd_tokenize, dhole__cmd_version, dhole__cmd_help, dhole__cmd_rank;
 
 int dhole__exit_code(dhole_err err);
 

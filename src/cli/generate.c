@@ -54,6 +54,7 @@ static dhole_err start_ranks(struct run *run)
         .model = run->model,
         .parallel = run->parallel,
         .backend = a->backend,
+        .devices = a->devices,
         .sealing = a->sealing,
         .threads = threads_of(a),
     };
@@ -227,13 +228,14 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "  --ranks N           share the work among N processes, 1 to 8 (default 1)\n"
         "  --parallel HOW      auto, single, tp (each rank computes a share of every layer) or pp\n"
         "                      (each rank holds a run of layers); default auto\n"
-        "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback), "
-        "or\n"
-        "                      any, which is shm where it can be had (default)\n"
-        "  --seal WHAT         auto: all that crosses a connection, but not shared memory "
-        "(default); "
-        "on:\n"
-        "                      shared memory too; off: nothing, as it stays on this host\n"
+        "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback),\n"
+        "                      jaccl or jaccl-ring (RDMA), or any, which is jaccl with --devices "
+        "and\n"
+        "                      shm where it can be had without (default)\n"
+        "  --devices FILE      the device matrix of jaccl, as in JACCL_IBV_DEVICES\n"
+        "  --seal WHAT         auto: all that crosses a connection, but not shared memory and "
+        "RDMA\n"
+        "                      (default); on: these too; off: nothing, as it stays on this host\n"
         "  --threads N         threads of each rank (default: processors / ranks)\n"
         "  --temperature T     0 always takes the likeliest token (default 0)\n"
         "  --top-k K           choose among the K likeliest tokens only (default 0: all)\n"

@@ -106,9 +106,10 @@ static void become(const struct dhole__child_options *options, const struct dhol
         _exit(127);
     signal(SIGPIPE, SIG_DFL);
     if (options->in == dhole__stdin_null)
-        dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+        dup2(open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
     if (options->feeder)
-        dup2(options->out >= 0 ? options->out : open("/dev/null", O_WRONLY), STDOUT_FILENO);
+        dup2(options->out >= 0 ? options->out : open("/dev/null", O_WRONLY | O_CLOEXEC),
+             STDOUT_FILENO);
     for (int i = 0; i < 3; i++)
         if (pipes->child[i] >= 0)
             dup2(pipes->child[i], i);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -49,6 +50,20 @@ dhole_err dhole__local_prepare(int count, struct dhole__local *out)
     return DHOLE_OK;
 }
 
+dhole_err dhole__local_devices(struct dhole__local *local, const char *backend, const char *file)
+{
+    bool ring = backend != NULL && strcmp(backend, "jaccl-ring") == 0;
+    dhole_err err = DHOLE_OK;
+
+    if (file == NULL)
+        return DHOLE_OK;
+    err = dhole__devices_read(file, ring, &local->devices);
+    if (!err && local->devices.size != local->count)
+        err = dhole__fail(DHOLE_ERR_CONFIG, "%s has %d rows: expected one for each of %d ranks",
+                          file, local->devices.size, local->count);
+    return err;
+}
+
 void dhole__local_options(const struct dhole__local *local, int rank, enum dhole__sealing sealing,
                           dhole_options *options)
 {
@@ -59,6 +74,8 @@ void dhole__local_options(const struct dhole__local *local, int rank, enum dhole
     options->session = local->session;
     options->identity = sealing != DHOLE__SEAL_OFF ? local->identity[rank] : NULL;
     options->pins = sealing != DHOLE__SEAL_OFF ? local->pin : NULL;
+    options->devices = local->devices.size > 0 ? dhole__devices_row(&local->devices, rank) : NULL;
+    options->seal_rdma = sealing == DHOLE__SEAL_ON;
     options->plain_memory = sealing == DHOLE__SEAL_AUTO;
 }
 
@@ -75,4 +92,5 @@ void dhole__local_close(struct dhole__local *local)
 {
     for (int r = 0; r < local->count; r++)
         dhole__local_close_rank(local, r);
+    dhole__devices_free(&local->devices);
 }

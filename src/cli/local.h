@@ -9,6 +9,7 @@
 
 #include "coll/comm.h"
 #include "dhole/group.h"
+#include "group/devices.h"
 
 struct dhole__local {
     int count;
@@ -18,15 +19,21 @@ struct dhole__local {
     dhole_identity *identity[dhole__rank_max]; /* thrown away with the group; or NULL */
     dhole_pin pin[dhole__rank_max];
     char session[2 * DHOLE_PIN_SIZE + 1];
+    struct dhole__devices devices; /* of jaccl; else empty */
 };
 
 /* What has been made when it fails is there to be closed. */
 dhole_err dhole__local_prepare(int count, struct dhole__local *out);
 
-/* What is sealed between local ranks: all but shared memory, everything, nothing. */
+/* The device matrix in a file, for the backend of that name, "jaccl" or "jaccl-ring". A NULL file
+ * is none. */
+dhole_err dhole__local_devices(struct dhole__local *local, const char *backend, const char *file);
+
+/* What is sealed between local ranks: all but shared memory and RDMA, everything, nothing. */
 enum dhole__sealing { DHOLE__SEAL_AUTO, DHOLE__SEAL_ON, DHOLE__SEAL_OFF };
 
-/* Sets rank, size, hosts, socket and session, and the keys of a sealed group; they stay here. */
+/* Sets rank, size, hosts, socket, devices and session, and the keys of a sealed group; they stay
+ * here. */
 void dhole__local_options(const struct dhole__local *local, int rank, enum dhole__sealing sealing,
                           dhole_options *options);
 

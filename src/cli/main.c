@@ -7,8 +7,9 @@
 #include "cli/cli.h"
 
 const struct dhole__subcommand *const dhole__subcommands[] = {
-    &dhole__cmd_generate, &dhole__cmd_launch, &dhole__cmd_bench, &dhole__cmd_tokenize,
-    &dhole__cmd_version,  &dhole__cmd_help,   &dhole__cmd_rank,  NULL,
+    &dhole__cmd_generate, &dhole__cmd_launch,   &dhole__cmd_bench,
+    &dhole__cmd_doctor,   &dhole__cmd_tokenize, &dhole__cmd_version,
+    &dhole__cmd_help,     &dhole__cmd_rank,     NULL,
 };
 
 static const struct dhole__subcommand *find(const char *name)

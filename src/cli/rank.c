@@ -19,6 +19,7 @@ struct job {
     dhole_options group;
     const char *hosts[dhole__ranks_max];
     dhole_pin pins[dhole__ranks_max];
+    const char *devices[dhole__ranks_max];
     enum dhole__sealing sealing;
     dhole_engine_options engine;
     struct dhole__buf path; /* of the model */
@@ -58,6 +59,22 @@ static dhole_err read_peers(struct job *job)
     return DHOLE_OK;
 }
 
+/* None, or this rank's row. */
+static dhole_err read_devices(struct job *job)
+{
+    const json_t *devices = json_object_get(job->json, "devices");
+
+    if (json_array_size(devices) == 0)
+        return DHOLE_OK;
+    if (json_array_size(devices) != (size_t)job->group.size)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%zu devices for %d ranks", json_array_size(devices),
+                           job->group.size);
+    for (int i = 0; i < job->group.size; i++)
+        job->devices[i] = json_string_value(json_array_get(devices, (size_t)i));
+    job->group.devices = job->devices;
+    return DHOLE_OK;
+}
+
 static dhole_err read_int(const struct job *job, const char *key, int max, int *out)
 {
     long long n;
@@ -80,6 +97,8 @@ static dhole_err read_job(int fd, struct job *job)
     dhole__buf_free(&text);
     if (err == DHOLE_OK)
         err = read_peers(job);
+    if (err == DHOLE_OK)
+        err = read_devices(job);
     if (err == DHOLE_OK)
         err = read_int(job, "rank", job->group.size - 1, &job->group.rank);
     if (err == DHOLE_OK)
@@ -151,6 +170,7 @@ static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_ide
         return err;
     dhole__agreement(*model, job->engine.parallel, job->group.size, job->agreement);
     job->group.agreement = job->agreement;
+    job->group.seal_rdma = job->sealing == DHOLE__SEAL_ON;
     job->group.plain_memory = job->sealing == DHOLE__SEAL_AUTO;
     if (job->sealing != DHOLE__SEAL_OFF) {
         job->group.identity = *identity;

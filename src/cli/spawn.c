@@ -73,7 +73,7 @@ void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ran
 static void become_rank(const char *path, int socket, int listener)
 {
     char number[16];
-    int null = open("/dev/null", O_RDWR);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
@@ -113,17 +113,21 @@ static dhole_err start_child(struct dhole__ranks *ranks, int r, const char *path
 static json_t *describe(const struct dhole__ranks *ranks, int r,
                         const struct dhole__spawn_options *options)
 {
-    json_t *hosts = json_array(), *pins = json_array();
+    json_t *hosts = json_array(), *pins = json_array(), *devices = json_array();
 
+    for (int i = 0; i < ranks->local.devices.size; i++) {
+        const char *list = dhole__devices_row(&ranks->local.devices, r)[i];
+        json_array_append_new(devices, list != NULL ? json_string(list) : json_null());
+    }
     for (int i = 0; i < ranks->count; i++) {
         char hex[hex_size];
         to_hex(ranks->local.pin[i].bytes, hex);
         json_array_append_new(hosts, json_string(ranks->local.host[i]));
         json_array_append_new(pins, json_string(hex));
     }
-    return json_pack("{s:i, s:i, s:o, s:o, s:s, s:i, s:s, s:i, s:i}", "rank", r, "listen_fd",
-                     ranks->local.listener[r], "hosts", hosts, "pins", pins, "session",
-                     ranks->local.session, "parallel", (int)options->parallel, "backend",
+    return json_pack("{s:i, s:i, s:o, s:o, s:o, s:s, s:i, s:s, s:i, s:i}", "rank", r, "listen_fd",
+                     ranks->local.listener[r], "hosts", hosts, "pins", pins, "devices", devices,
+                     "session", ranks->local.session, "parallel", (int)options->parallel, "backend",
                      options->backend, "sealing", (int)options->sealing, "threads",
                      options->threads);
 }
@@ -284,6 +288,8 @@ static dhole_err start(struct dhole__ranks *ranks, const struct dhole__spawn_opt
     char path[4096];
     dhole_err err = dhole__local_prepare(ranks->count, &ranks->local);
 
+    if (err == DHOLE_OK)
+        err = dhole__local_devices(&ranks->local, options->backend, options->devices);
     if (err)
         return err;
     if (dhole__self_path(path, sizeof path) != 0)

@@ -21,6 +21,7 @@ struct dhole__spawn_options {
     const dhole_model *model;
     dhole_parallel parallel;
     const char *backend; /* of the group */
+    const char *devices; /* the file with the device matrix, or NULL */
     enum dhole__sealing sealing;
     int threads; /* of each rank */
 };

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "coll/coll.h"
+#include "coll/ring.h"
 #include "coll/two_level.h"
 
 /* Everyone sends its part to everyone: each part crosses one link once. */
@@ -14,6 +15,8 @@ dhole_err dhole__all_gather(struct dhole__comm *comm, const void *in, void *out,
     int n = 0;
 
     dhole__comm_begin(comm, &call);
+    if (comm->ring)
+        return dhole__ring_all_gather(comm, &call, in, out);
     if (dhole__two_level_pays(comm, bytes))
         return dhole__two_level_all_gather(comm, &call, in, out);
     for (int peer = 0; peer < comm->size; peer++) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coll/coll.h"
+#include "coll/ring.h"
 #include "coll/two_level.h"
 
 /* Up to here one exchange of everything beats two exchanges of parts. */
@@ -144,6 +145,8 @@ dhole_err dhole__all_reduce(struct dhole__comm *comm, enum dhole__op op, const v
             memmove(out, in, count * r.element);
         return DHOLE_OK;
     }
+    if (comm->ring)
+        return dhole__ring_all_reduce(&r, in, out);
     if (dhole__two_level_pays(comm, count * r.element))
         return dhole__two_level_all_reduce(&r, in, out);
     if (count * r.element <= small_bytes && rounds_pay(comm, count * r.element))

@@ -1,4 +1,5 @@
 #include "coll/coll.h"
+#include "coll/ring.h"
 
 /* Everyone tells everyone: one latency, and few ranks. */
 dhole_err dhole__barrier(struct dhole__comm *comm, dhole__deadline deadline)
@@ -8,6 +9,8 @@ dhole_err dhole__barrier(struct dhole__comm *comm, dhole__deadline deadline)
     int n = 0;
 
     dhole__comm_begin(comm, &call);
+    if (comm->ring)
+        return dhole__ring_barrier(comm, &call);
     for (int peer = 0; peer < comm->size; peer++)
         if (peer != comm->rank)
             part[n++] = (struct dhole__part){.peer = peer};

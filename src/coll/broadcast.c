@@ -3,6 +3,7 @@
  * all-gather, with direct exchanges), so that no rank sends much more than the data once. That is
  * done in segments, and the ranks pass one on while the next comes in. */
 #include "coll/coll.h"
+#include "coll/ring.h"
 #include "coll/two_level.h"
 
 enum { flat_bytes = 64 << 10, piece_bytes = 128 << 10 };
@@ -116,6 +117,8 @@ dhole_err dhole__broadcast(struct dhole__comm *comm, void *data, size_t count, d
     };
 
     dhole__comm_begin(comm, &b.call);
+    if (comm->ring)
+        return dhole__ring_broadcast(comm, &b.call, data);
     if (dhole__two_level_pays(comm, b.bytes))
         return dhole__two_level_broadcast(comm, &b.call, data);
     if (comm->size < 3 || b.bytes <= flat_bytes)

@@ -6,12 +6,13 @@
 
 #include "base/bytes.h"
 #include "base/sys.h"
+#include "coll/waits.h"
 #include "transport/io.h"
 
 enum { header_size = dhole__header_size, header_magic = 0xd401, scratch_size = 512 << 10 };
 
 /* An exchange's messages; the header is the same for all that go out. */
-struct exchange {
+struct dhole__exchange {
     const struct dhole__comm *comm;
     const struct dhole__call *call;
     uint8_t header[header_size];
@@ -21,9 +22,40 @@ struct exchange {
     int count;
 };
 
+/* Nothing has moved for a while. */
+static void say_wait(void *arg)
+{
+    struct dhole__comm *comm = arg;
+    const struct dhole__exchange *x = comm->exchange;
+    struct dhole__waits waits = {.begun = comm->calls, .peer = x->peer[0], .kind = x->io[0].kind};
+
+    if (comm->on_wait == NULL)
+        return;
+    memcpy(waits.header, x->header, sizeof waits.header);
+    comm->waits = true;
+    comm->on_wait(comm->on_wait_arg, &waits);
+}
+
+static dhole_err run(struct dhole__comm *comm, const struct dhole__exchange *x,
+                     struct dhole__io *io, int n, dhole__deadline deadline)
+{
+    dhole_err err;
+
+    comm->exchange = x;
+    err = dhole__io_run_idle(io, n, deadline, &comm->idle, comm->crowded);
+    comm->exchange = NULL;
+    if (comm->waits && err == DHOLE_OK) {
+        comm->waits = false;
+        comm->on_wait(comm->on_wait_arg, NULL);
+    }
+    return err;
+}
+
 dhole_err dhole__comm_init(struct dhole__comm *comm)
 {
     comm->culprit = -1;
+    comm->idle.slow = say_wait;
+    comm->idle.slow_arg = comm;
     comm->scratch_size = scratch_size;
     comm->scratch = dhole__sys.malloc(scratch_size);
     return comm->scratch ? DHOLE_OK : dhole__fail_nomem(scratch_size, "a group's scratch");
@@ -63,7 +95,25 @@ static const char *coll_name(uint64_t coll)
     return "an unknown operation";
 }
 
-static void describe(const uint8_t *header, char *text, size_t size)
+enum dhole__coll dhole__header_coll(const uint8_t header[static dhole__header_size])
+{
+    return (enum dhole__coll)header[2];
+}
+
+uint64_t dhole__header_number(const uint8_t header[static dhole__header_size])
+{
+    return dhole__get64(header + 16);
+}
+
+/* All but the step. */
+bool dhole__header_same_call(const uint8_t a[static dhole__header_size],
+                             const uint8_t b[static dhole__header_size])
+{
+    return memcmp(a, b, 6) == 0 && memcmp(a + 8, b + 8, dhole__header_size - 8) == 0;
+}
+
+void dhole__header_describe(const uint8_t header[static dhole__header_size], char *text,
+                            size_t size)
 {
     snprintf(text, size, "%s of %llu %s, root %u (number %llu, step %u)", coll_name(header[2]),
              (unsigned long long)dhole__get64(header + 24),
@@ -80,21 +130,21 @@ static dhole_err compare(const struct dhole__comm *comm, int peer, const uint8_t
         return DHOLE_OK;
     if (dhole__get16(theirs) != header_magic)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "what came from rank %d is not a message", peer);
-    describe(ours, ours_text, sizeof ours_text);
-    describe(theirs, theirs_text, sizeof theirs_text);
+    dhole__header_describe(ours, ours_text, sizeof ours_text);
+    dhole__header_describe(theirs, theirs_text, sizeof theirs_text);
     return dhole__fail(DHOLE_ERR_MISMATCH, "rank %d calls %s; rank %d calls %s", comm->rank,
                        ours_text, peer, theirs_text);
 }
 
 static dhole_err check_header(struct dhole__io *io, void *arg)
 {
-    const struct exchange *x = arg;
+    const struct dhole__exchange *x = arg;
     int peer = x->peer[io - x->io];
 
     return compare(x->comm, peer, x->header, x->theirs[peer]);
 }
 
-static void add(struct exchange *x, int peer, struct dhole__io io)
+static void add(struct dhole__exchange *x, int peer, struct dhole__io io)
 {
     x->peer[x->count] = peer;
     x->io[x->count++] = io;
@@ -114,7 +164,7 @@ static dhole_err blame_peer(struct dhole__comm *comm, const struct dhole__call *
 }
 
 /* Finds out which peer the failure is about. */
-static dhole_err blame(struct dhole__comm *comm, const struct exchange *x, dhole_err err)
+static dhole_err blame(struct dhole__comm *comm, const struct dhole__exchange *x, dhole_err err)
 {
     for (int i = 0; i < x->count; i++)
         if (err == DHOLE_ERR_TIMEOUT ? dhole__io_left(&x->io[i]) > 0 : x->io[i].err)
@@ -126,7 +176,7 @@ dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *cal
                                const struct dhole__part *out, int out_count,
                                const struct dhole__part *in, int in_count)
 {
-    struct exchange x; /* too big to be cleared on every call */
+    struct dhole__exchange x; /* too big to be cleared on every call */
     dhole_err err;
 
     x.comm = comm;
@@ -146,7 +196,7 @@ dhole_err dhole__comm_exchange(struct dhole__comm *comm, struct dhole__call *cal
         add(&x, peer, io);
     }
     call->step++;
-    err = dhole__io_run_idle(x.io, x.count, call->deadline, &comm->idle, comm->crowded);
+    err = run(comm, &x, x.io, x.count, call->deadline);
     return err ? blame(comm, &x, err) : DHOLE_OK;
 }
 
@@ -206,7 +256,13 @@ dhole_err dhole__message_run_both(struct dhole__message *sent, struct dhole__mes
     struct dhole__message *m[] = {sent, received};
     struct dhole__io io[] = {sent->io, received->io};
     struct dhole__comm *comm = sent->comm;
-    dhole_err err = dhole__io_run_idle(io, 2, sent->call.deadline, &comm->idle, comm->crowded);
+    struct dhole__exchange x; /* what it waits in, if it does: the one that is received */
+    dhole_err err;
+
+    memcpy(x.header, received->ours, sizeof x.header);
+    x.peer[0] = received->peer;
+    x.io[0].kind = DHOLE__RECV;
+    err = run(comm, &x, io, 2, sent->call.deadline);
 
     for (int i = 0; i < 2 && err; i++)
         if (err == DHOLE_ERR_TIMEOUT ? dhole__io_left(&io[i]) > 0 : io[i].err)

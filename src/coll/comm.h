@@ -34,6 +34,8 @@ enum dhole__coll {
 
 enum { dhole__header_size = 32 };
 
+struct dhole__waits;
+
 struct dhole__comm {
     int rank, size;
     struct dhole__conn *lane[dhole__rank_max]; /* NULL for this rank itself */
@@ -45,9 +47,16 @@ struct dhole__comm {
     uint8_t *scratch;
     size_t scratch_size;
     struct dhole__idle idle; /* while a call waits */
-    bool crowded;            /* more ranks than processors on some host; all ranks say the same */
-    int culprit;             /* the peer that the last failure is about, -1 when it is none */
-    int hearsay; /* of one that came too late: steps to the rank that it may have waited for */
+    /* Called when nothing has moved for a while in a call, and with NULL when it does not wait any
+     * more, unless it has failed. NULL: not at all. */
+    void (*on_wait)(void *arg, const struct dhole__waits *waits);
+    void *on_wait_arg;
+    const struct dhole__exchange *exchange; /* that is under way */
+    bool waits;                             /* on_wait was called for it */
+    bool crowded; /* more ranks than processors on some host; all ranks say the same */
+    bool ring;    /* fast lanes join neighbours only; of four ranks or more; all say the same */
+    int culprit;  /* the peer that the last failure is about, -1 when it is none */
+    int hearsay;  /* of one that came too late: steps to the rank that it may have waited for */
 };
 
 /* One call of one collective, as all ranks should describe it. */
@@ -98,6 +107,16 @@ void dhole__message_start(struct dhole__message *message, struct dhole__comm *co
 
 /* Moves what can be moved without waiting; dhole__io_left(&message->io) says what is left. */
 DHOLE__MUST_CHECK dhole_err dhole__message_step(struct dhole__message *message, bool *moved);
+
+/* What a header says. */
+enum dhole__coll dhole__header_coll(const uint8_t header[static dhole__header_size]);
+uint64_t dhole__header_number(const uint8_t header[static dhole__header_size]);
+void dhole__header_describe(const uint8_t header[static dhole__header_size], char *text,
+                            size_t size);
+
+/* Whether two headers are of one call, if of different steps. */
+bool dhole__header_same_call(const uint8_t a[static dhole__header_size],
+                             const uint8_t b[static dhole__header_size]);
 
 /* Runs one that is sent and one that is received, side by side, until both are through. */
 DHOLE__MUST_CHECK dhole_err dhole__message_run_both(struct dhole__message *sent,

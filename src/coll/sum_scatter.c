@@ -4,6 +4,7 @@
 
 #include "coll/coll.h"
 #include "coll/reduction.h"
+#include "coll/ring.h"
 
 /* The elements from `done` on of every part. */
 static dhole_err sum_segment(struct dhole__reduction *r, const uint8_t *in, uint8_t *out,
@@ -43,6 +44,8 @@ dhole_err dhole__sum_scatter(struct dhole__comm *comm, const void *in, void *out
         memmove(out, in, count * r.element);
         return DHOLE_OK;
     }
+    if (comm->ring)
+        return dhole__ring_sum_scatter(&r, in, out);
     do { /* once when there is nothing, as that is to be agreed on too */
         size_t room = dhole__reduction_room(&r);
         dhole_err err;

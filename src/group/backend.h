@@ -12,6 +12,7 @@
 
 struct dhole__liveness;
 struct dhole__queue;
+struct dhole__rdma;
 struct dhole__settings;
 
 /* First member of every backend's group. */
@@ -23,6 +24,8 @@ struct dhole_group {
     dhole_err broken;        /* what every later call returns */
     char why[1024];
     struct dhole__settings *settings;
+    /* Each rank's number in the group that this one was split or shrunk from, and so on. */
+    uint8_t origin[dhole__rank_max];
     int splits;                 /* so far */
     struct dhole__queue *queue; /* NULL until the first non-blocking call */
     atomic_int outstanding;  /* non-blocking calls that are not done: the lanes are the queue's */
@@ -43,6 +46,9 @@ struct dhole__backend {
 
     /* Who watches the ranks. */
     struct dhole__liveness *(*liveness)(dhole_group *group);
+
+    /* The devices that memory is registered with, or NULL. */
+    struct dhole__rdma *(*rdma)(dhole_group *group);
 
     /* Breaks the group on all ranks, with this thread's message; returns what stands. Any thread.
      */
@@ -82,7 +88,7 @@ DHOLE__MUST_CHECK dhole_err dhole__group_open(const struct dhole__backend *backe
                                               dhole_group **out);
 
 /* Our own collectives over a mesh of connections. */
-extern const struct dhole__backend dhole__backend_tcp, dhole__backend_shm, dhole__backend_any,
-    dhole__backend_mem;
+extern const struct dhole__backend dhole__backend_tcp, dhole__backend_shm, dhole__backend_jaccl,
+    dhole__backend_any, dhole__backend_mem;
 
 #endif

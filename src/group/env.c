@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "coll/comm.h"
 #include "group/launcher.h"
@@ -77,19 +78,26 @@ static dhole_err read_hostfile(const char *rank_variable, const char *file_varia
     return DHOLE_OK;
 }
 
+static dhole_err set_coordinator(const char *variable, struct dhole__env *env)
+{
+    const char *coordinator = dhole__env_value(variable);
+
+    if (strlen(coordinator) >= sizeof env->coordinator)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s is too long: \"%.60s...\"", variable, coordinator);
+    strcpy(env->coordinator, coordinator);
+    return DHOLE_OK;
+}
+
 static dhole_err read_coordinator(struct dhole__env *env)
 {
-    const char *coordinator = dhole__env_value("DHOLE_COORDINATOR");
+    dhole_err err;
 
     if (dhole__env_value("DHOLE_SIZE") == NULL)
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "DHOLE_COORDINATOR is set but DHOLE_SIZE is not: set it to the number "
                            "of ranks");
-    if (strlen(coordinator) >= sizeof env->coordinator)
-        return dhole__fail(DHOLE_ERR_CONFIG, "DHOLE_COORDINATOR is too long: \"%.60s...\"",
-                           coordinator);
-    strcpy(env->coordinator, coordinator);
-    return dhole__env_rank("DHOLE_RANK", "DHOLE_SIZE", env);
+    err = set_coordinator("DHOLE_COORDINATOR", env);
+    return err ? err : dhole__env_rank("DHOLE_RANK", "DHOLE_SIZE", env);
 }
 
 static dhole_err read_dhole(struct dhole__env *env)
@@ -114,6 +122,44 @@ static dhole_err read_mlx_ring(struct dhole__env *env)
     return read_hostfile("MLX_RANK", "MLX_HOSTFILE", env);
 }
 
+static const char *set_one(const char *first, const char *fallback)
+{
+    return dhole__env_value(first) != NULL ? first : fallback;
+}
+
+/* In MLX any value turns it on, 0 too. */
+static bool is_on(const char *variable)
+{
+    static const char *const off[] = {"0", "false", "off", "no"};
+    const char *value = dhole__env_value(variable);
+
+    for (size_t i = 0; value != NULL && i < sizeof off / sizeof off[0]; i++)
+        if (strcasecmp(value, off[i]) == 0)
+            return false;
+    return value != NULL;
+}
+
+static dhole_err read_jaccl(struct dhole__env *env)
+{
+    const char *rank_variable = set_one("JACCL_RANK", "MLX_RANK");
+    const char *file_variable = set_one("JACCL_IBV_DEVICES", "MLX_IBV_DEVICES");
+    long rank = 0;
+    dhole_err err = dhole__env_number(rank_variable, 0, dhole__rank_max - 1, &rank);
+
+    if (err)
+        return err;
+    env->ring = is_on(set_one("JACCL_RING", "MLX_JACCL_RING"));
+    err = dhole__devices_read(dhole__env_value(file_variable), env->ring, &env->devices);
+    if (err)
+        return dhole__fail_in(err, "%s", file_variable);
+    if (rank >= env->devices.size)
+        return dhole__fail(DHOLE_ERR_CONFIG, "%s is %ld, but %s has %d rows", rank_variable, rank,
+                           dhole__env_value(file_variable), env->devices.size);
+    env->rank = (int)rank;
+    env->size = env->devices.size;
+    return set_coordinator(set_one("JACCL_COORDINATOR", "MLX_JACCL_COORDINATOR"), env);
+}
+
 /* The launchers come innermost first: torchrun may run under the others, mpirun and mpiexec under
  * Slurm. MLX_RANK is common to MLX's backends, and on its own it names none of them. */
 static const struct kind kinds[] = {
@@ -128,7 +174,7 @@ static const struct kind kinds[] = {
      {{"JACCL_RANK", "MLX_RANK"},
       {"JACCL_IBV_DEVICES", "MLX_IBV_DEVICES"},
       {"JACCL_COORDINATOR", "MLX_JACCL_COORDINATOR"}},
-     NULL},
+     read_jaccl},
     {"nccl",
      {"NCCL_HOST_IP", "NCCL_PORT", "MLX_WORLD_SIZE"},
      {{"MLX_RANK"}, {"MLX_WORLD_SIZE"}, {"NCCL_HOST_IP"}, {"NCCL_PORT"}},
@@ -190,17 +236,29 @@ static dhole_err read_kind(const struct kind *kind, const char *claim, struct dh
                            "DHOLE_RANK and DHOLE_HOSTFILE for TCP, or unset %s to run alone",
                            claim, kind->backend, kind->backend, claim);
     env->named_by = claim;
+    env->backend = kind->backend;
     return kind->read(env);
 }
 
-dhole_err dhole__env_read(bool any, struct dhole__env *out)
+/* Whether a group of that kind can have this backend: "jaccl", also with "-ring", or one of those
+ * that need addresses only. */
+static bool suits(const struct kind *kind, const char *backend)
+{
+    if (backend == NULL || strcmp(backend, "any") == 0)
+        return true;
+    if (strncmp(backend, "jaccl", 5) == 0)
+        return kind->read == read_jaccl;
+    return kind->backend == NULL;
+}
+
+dhole_err dhole__env_read(const char *backend, struct dhole__env *out)
 {
     struct dhole__env env = {.size = 1};
     dhole_err err = DHOLE_OK;
 
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         const char *claim = claim_of(&kinds[i]);
-        if (claim == NULL || (kinds[i].backend != NULL && !any))
+        if (claim == NULL || !suits(&kinds[i], backend))
             continue;
         err = read_kind(&kinds[i], claim, &env);
         break;
@@ -215,5 +273,6 @@ dhole_err dhole__env_read(bool any, struct dhole__env *out)
 void dhole__env_free(struct dhole__env *env)
 {
     dhole__hostfile_free(&env->hosts);
+    dhole__devices_free(&env->devices);
     *env = (struct dhole__env){0};
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "group/devices.h"
 #include "group/hostfile.h"
 
 enum { dhole__env_session_max = 64, dhole__env_coordinator_max = 512 };
@@ -17,13 +18,16 @@ struct dhole__env {
     struct dhole__hostfile hosts;
     char coordinator[dhole__env_coordinator_max];
     char session[dhole__env_session_max + 1]; /* keeps apart what a launcher starts; may be "" */
+    const char *backend;                      /* that the group must have; NULL: any of ours */
+    struct dhole__devices devices;            /* of jaccl */
+    bool ring;
 };
 
 /* Nothing is silent: whatever names a group that cannot be joined is an error that names the
  * variable. DHOLE_ERR_CONFIG when one is wrong or missing, DHOLE_ERR_UNSUPPORTED when they name a
- * backend that this build does not have. With `any` false only what our own transports can
- * join is looked at. */
-DHOLE__MUST_CHECK dhole_err dhole__env_read(bool any, struct dhole__env *out);
+ * backend that this build does not have. Only what `backend` can join is looked at; NULL or "any"
+ * is all. */
+DHOLE__MUST_CHECK dhole_err dhole__env_read(const char *backend, struct dhole__env *out);
 void dhole__env_free(struct dhole__env *env);
 
 /* The value of a variable; NULL when it is not set or empty. */

@@ -8,11 +8,13 @@
 
 #include "coll/comm.h"
 #include "group/backend.h"
+#include "group/devices.h"
 #include "group/env.h"
 #include "group/hello.h"
 #include "group/rendezvous.h"
 #include "group/request.h"
 #include "group/settings.h"
+#include "transport/rdma/rdma.h"
 #include "transport/tcp/tcp.h"
 
 enum {
@@ -22,12 +24,16 @@ enum {
     min_silence_ms = 100,
 };
 
+static const char jaccl_ring[] = "jaccl-ring"; /* as `dhole launch` and mlx.launch say */
+
 static const struct {
     const char *name;
     const struct dhole__backend *backend;
 } backends[] = {
-    {"ring", &dhole__backend_tcp}, {"tcp", &dhole__backend_tcp}, {"shm", &dhole__backend_shm},
-    {"any", &dhole__backend_any},  {"mem", &dhole__backend_mem},
+    {"ring", &dhole__backend_tcp},       {"tcp", &dhole__backend_tcp},
+    {"shm", &dhole__backend_shm},        {"jaccl", &dhole__backend_jaccl},
+    {jaccl_ring, &dhole__backend_jaccl}, {"any", &dhole__backend_any},
+    {"mem", &dhole__backend_mem},
 };
 
 static const struct dhole__backend *find_backend(const char *name)
@@ -40,16 +46,23 @@ static const struct dhole__backend *find_backend(const char *name)
 
 int dhole_is_available(const char *backend)
 {
-    return backend == NULL || find_backend(backend) != NULL;
+    const struct dhole__backend *found =
+        backend != NULL ? find_backend(backend) : &dhole__backend_any;
+
+    return found == &dhole__backend_jaccl ? dhole__rdma_available() == DHOLE_OK : found != NULL;
+}
+
+static bool seal_is(const char *value)
+{
+    const char *seal = getenv("DHOLE_SEAL");
+
+    return seal != NULL && strcmp(seal, value) == 0;
 }
 
 /* Sealed, or allowed in the clear by name. */
 static bool may_cross(const dhole_options *options)
 {
-    const char *seal = getenv("DHOLE_SEAL");
-
-    return options->identity != NULL || options->allow_plain ||
-           (seal != NULL && strcmp(seal, "off") == 0);
+    return options->identity != NULL || options->allow_plain || seal_is("off");
 }
 
 /* Or not leaving this host. */
@@ -125,7 +138,28 @@ static dhole_err check_options(const dhole_options *options)
     if (options->host != NULL && strlen(options->host) > dhole__host_text_max)
         return dhole__fail(DHOLE_ERR_INVALID, "host may have %d bytes, it has %zu",
                            dhole__host_text_max, strlen(options->host));
+    if (options->all_gather != NULL && options->listen_fd >= 0)
+        return dhole__fail(DHOLE_ERR_INVALID, "listen_fd and all_gather are both set");
     return DHOLE_OK;
+}
+
+/* Before anyone is waited for. */
+static dhole_err check_devices(const dhole_options *options, const struct dhole__backend *backend)
+{
+    dhole_err err;
+
+    if (backend != &dhole__backend_jaccl)
+        return options->devices == NULL
+                   ? DHOLE_OK
+                   : dhole__fail(DHOLE_ERR_INVALID, "devices are for backend jaccl, this is %s",
+                                 backend->name);
+    if (options->size == 1)
+        return DHOLE_OK;
+    if (options->devices == NULL)
+        return dhole__fail(DHOLE_ERR_INVALID, "the jaccl backend needs this rank's row of the "
+                                              "device matrix");
+    err = dhole__devices_check_row(options);
+    return err ? err : dhole__rdma_available();
 }
 
 static void complete(dhole_options *options)
@@ -140,16 +174,24 @@ static void complete(dhole_options *options)
         options->connect_timeout_ms = default_connect_ms;
     if (options->silence_ms == 0)
         options->silence_ms = default_silence_ms;
+    if (seal_is("on"))
+        options->seal_rdma = 1;
 }
 
 /* Nothing is silent: a group of one comes only when nothing names a cluster. */
-static dhole_err complete_from_env(dhole_options *options, struct dhole__env *env, bool any)
+static dhole_err complete_from_env(dhole_options *options, const struct dhole__backend *backend,
+                                   struct dhole__env *env)
 {
-    dhole_err err = dhole__env_read(any, env);
+    dhole_err err = dhole__env_read(backend->name, env);
 
     if (err)
         return err;
-    if (env->named_by == NULL && !any)
+    if (env->named_by == NULL && backend == &dhole__backend_jaccl)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "backend %s needs rank, devices and a coordinator: set JACCL_RANK, "
+                           "JACCL_IBV_DEVICES and JACCL_COORDINATOR, or pass them as options",
+                           options->backend);
+    if (env->named_by == NULL && backend != &dhole__backend_any)
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "backend %s needs rank, size and hosts: set DHOLE_RANK and "
                            "DHOLE_HOSTFILE, or pass them as options",
@@ -157,26 +199,37 @@ static dhole_err complete_from_env(dhole_options *options, struct dhole__env *en
     options->rank = env->rank;
     options->size = env->size;
     options->hosts = (const char *const *)env->hosts.hosts;
+    options->all_gather = NULL;
+    options->devices = env->devices.size > 0 ? dhole__devices_row(&env->devices, env->rank) : NULL;
+    options->ring |= env->ring;
     if (options->session[0] == '\0')
         options->session = env->session;
     return DHOLE_OK;
 }
 
-/* Learns the ranks' hosts at the coordinator, when the environment named one. */
+static dhole_err meet_at(const char *coordinator, const dhole_options *options,
+                         dhole__deadline deadline, struct dhole__rendezvous *rendezvous)
+{
+    struct dhole__address address;
+    dhole_err err = dhole__coordinator_resolve(coordinator, &address);
+
+    if (!err && !may_cross(options))
+        err = check_clear_text(&address, "the coordinator", coordinator);
+    return err ? err : dhole__rendezvous_open(coordinator, options, deadline, rendezvous);
+}
+
+/* Learns the ranks' hosts at the coordinator, when the environment named one, or by the program's
+ * own means. */
 static dhole_err meet(dhole_options *options, const char *coordinator,
                       struct dhole__rendezvous *rendezvous)
 {
     dhole__deadline deadline = dhole__deadline_in(options->connect_timeout_ms);
-    struct dhole__address address;
     dhole_err err;
 
-    if (coordinator[0] == '\0' || options->size == 1)
+    if ((coordinator[0] == '\0' && options->all_gather == NULL) || options->size == 1)
         return DHOLE_OK;
-    err = dhole__coordinator_resolve(coordinator, &address);
-    if (!err && !may_cross(options))
-        err = check_clear_text(&address, "the coordinator", coordinator);
-    if (!err)
-        err = dhole__rendezvous_open(coordinator, options, deadline, rendezvous);
+    err = options->all_gather != NULL ? dhole__rendezvous_gather(options, rendezvous)
+                                      : meet_at(coordinator, options, deadline, rendezvous);
     if (err)
         return err;
     options->hosts = (const char *const *)rendezvous->hosts;
@@ -194,11 +247,37 @@ dhole_err dhole__group_open(const struct dhole__backend *backend, const dhole_op
     if (err)
         return err;
     err = backend->open(options, other_fds, out);
-    if (err)
+    if (err) {
         dhole__settings_free(settings);
-    else
-        (*out)->settings = settings;
-    return err;
+        return err;
+    }
+    (*out)->settings = settings;
+    for (int rank = 0; rank < options->size; rank++)
+        (*out)->origin[rank] = (uint8_t)rank;
+    return DHOLE_OK;
+}
+
+static dhole_err name_backend(dhole_options *options, const struct dhole__backend **out)
+{
+    const struct dhole__backend *backend;
+    const char *from = "";
+
+    if (options->backend == NULL && options->size == 0) {
+        options->backend = dhole__env_value("DHOLE_BACKEND");
+        from = " (from DHOLE_BACKEND)";
+    }
+    if (options->backend == NULL)
+        options->backend = "any";
+    backend = find_backend(options->backend);
+    if (backend == NULL)
+        return dhole__fail(
+            DHOLE_ERR_UNSUPPORTED,
+            "this build has no backend \"%s\"%s: expected any, ring (or tcp), shm, jaccl, mem",
+            options->backend, from);
+    if (strcmp(options->backend, jaccl_ring) == 0)
+        options->ring = 1;
+    *out = backend;
+    return DHOLE_OK;
 }
 
 dhole_err dhole_init(const dhole_options *given, dhole_group **out)
@@ -207,27 +286,22 @@ dhole_err dhole_init(const dhole_options *given, dhole_group **out)
     struct dhole__env env = {0};
     struct dhole__rendezvous rendezvous = {0};
     const struct dhole__backend *backend = &dhole__backend_any;
-    const char *named = NULL;
-    bool any;
-    dhole_err err = DHOLE_OK;
+    dhole_err err;
 
     if (given != NULL)
         options = *given;
-    if (options.backend == NULL && options.size == 0)
-        options.backend = named = dhole__env_value("DHOLE_BACKEND");
-    any = options.backend == NULL || strcmp(options.backend, "any") == 0;
-    if (!any)
-        backend = find_backend(options.backend);
-    if (backend == NULL)
-        return dhole__fail(
-            DHOLE_ERR_UNSUPPORTED,
-            "this build has no backend \"%s\"%s: expected any, ring (or tcp), shm, mem",
-            options.backend, named != NULL ? " (from DHOLE_BACKEND)" : "");
+    err = name_backend(&options, &backend);
+    if (err)
+        return err;
     complete(&options);
     if (options.size == 0)
-        err = complete_from_env(&options, &env, any);
+        err = complete_from_env(&options, backend, &env);
+    if (backend == &dhole__backend_any && options.devices != NULL)
+        backend = &dhole__backend_jaccl;
     if (err == DHOLE_OK)
         err = check_options(&options);
+    if (err == DHOLE_OK)
+        err = check_devices(&options, backend);
     if (err == DHOLE_OK)
         err = meet(&options, env.coordinator, &rendezvous);
     if (err == DHOLE_OK)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "group/devices.h"
 
 static const uint8_t magic[8] = {'d', 'h', 'o', 'l', 'e', 0, 0, dhole__protocol_version};
 
@@ -58,12 +59,17 @@ static size_t host_length(const struct dhole__hello_text *hello)
     return dhole__get16(hello->head + 10);
 }
 
-/* Beside the wanted lanes: memory is not sealed. */
-enum { plain_memory = 1 << 8 };
+/* Beside the wanted lanes: memory is not sealed, devices lead to the peer, RDMA is sealed. */
+enum { plain_memory = 1 << 8, has_devices = 1 << 9, sealed_rdma = 1 << 10 };
 
 static unsigned lanes_of(const struct dhole__hello_text *hello)
 {
-    return dhole__get16(hello->head + 12) & ~(unsigned)plain_memory;
+    return dhole__get16(hello->head + 12) & ~(unsigned)(plain_memory | has_devices | sealed_rdma);
+}
+
+static bool says(const struct dhole__hello_text *hello, unsigned flag)
+{
+    return (dhole__get16(hello->head + 12) & flag) != 0;
 }
 
 static unsigned rails_of(const struct dhole__hello_text *hello)
@@ -76,7 +82,14 @@ static size_t text_length(const struct dhole__hello_text *hello)
     return session_length(hello) + agreement_length(hello) + host_length(hello);
 }
 
-static void encode(const dhole_options *options, enum dhole__lanes lanes, int rails,
+static unsigned flags_of(const dhole_options *options, int peer)
+{
+    return (options->plain_memory ? plain_memory : 0) |
+           (dhole__devices_lead_to(options, peer) ? has_devices : 0) |
+           (options->seal_rdma ? sealed_rdma : 0);
+}
+
+static void encode(const dhole_options *options, enum dhole__lanes lanes, int rails, int peer,
                    struct dhole__hello_text *hello)
 {
     size_t session = strlen(options->session), agreement = strlen(options->agreement);
@@ -89,7 +102,7 @@ static void encode(const dhole_options *options, enum dhole__lanes lanes, int ra
     dhole__put16(hello->head + 6, (unsigned)session);
     dhole__put16(hello->head + 8, (unsigned)agreement);
     dhole__put16(hello->head + 10, (unsigned)host);
-    dhole__put16(hello->head + 12, lanes | (options->plain_memory ? plain_memory : 0));
+    dhole__put16(hello->head + 12, lanes | flags_of(options, peer));
     dhole__put16(hello->head + 14, (unsigned)rails);
     memcpy(hello->text, options->session, session);
     memcpy(hello->text + session, options->agreement, agreement);
@@ -120,16 +133,14 @@ static struct quote host_of(const struct dhole__hello_text *hello)
 
 static struct quote lanes_name(const struct dhole__hello_text *hello)
 {
-    static const struct quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}};
+    static const struct quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}, {"jaccl", 5}};
 
     return names[lanes_of(hello)];
 }
 
-static struct quote memory_name(const struct dhole__hello_text *hello)
+static struct quote on_or_off(bool on)
 {
-    bool plain = dhole__get16(hello->head + 12) & plain_memory;
-
-    return plain ? (struct quote){"off", 3} : (struct quote){"on", 2};
+    return on ? (struct quote){"on", 2} : (struct quote){"off", 3};
 }
 
 /* Long texts are shown from shortly before where they begin to differ. */
@@ -163,6 +174,27 @@ static dhole_err compare_text(const char *what, unsigned rank, struct quote ours
                        theirs.text);
 }
 
+/* Of ranks that are to have RDMA where devices lead. */
+static dhole_err compare_devices(const struct dhole__hello_text *ours,
+                                 const struct dhole__hello_text *theirs)
+{
+    unsigned with = rank_of(ours), without = rank_of(theirs);
+    dhole_err err = compare_text("seal of RDMA", with, on_or_off(says(ours, sealed_rdma)), without,
+                                 on_or_off(says(theirs, sealed_rdma)));
+
+    if (err || says(ours, has_devices) == says(theirs, has_devices))
+        return err;
+    if (says(theirs, has_devices)) {
+        with = rank_of(theirs);
+        without = rank_of(ours);
+    }
+    return dhole__fail(DHOLE_ERR_CONFIG,
+                       "devices lead from rank %u to rank %u, but none from rank %u to rank %u: "
+                       "row %u, column %u of the device matrix, or not all ranks have the same "
+                       "ring",
+                       with, without, without, with, without, with);
+}
+
 static dhole_err compare(const struct dhole__hello_text *ours,
                          const struct dhole__hello_text *theirs)
 {
@@ -184,10 +216,13 @@ static dhole_err compare(const struct dhole__hello_text *ours,
     err = compare_text("agreement", rank, agreement_of(ours), peer, agreement_of(theirs));
     if (err)
         return err;
-    err = compare_text("seal of shared memory", rank, memory_name(ours), peer, memory_name(theirs));
+    err = compare_text("seal of shared memory", rank, on_or_off(!says(ours, plain_memory)), peer,
+                       on_or_off(!says(theirs, plain_memory)));
     if (err)
         return err;
     err = compare_text("backend", rank, lanes_name(ours), peer, lanes_name(theirs));
+    if (!err && lanes_of(ours) == DHOLE__LANES_RDMA)
+        return compare_devices(ours, theirs);
     if (err || lanes_of(ours) != DHOLE__LANES_SHM)
         return err;
     err = compare_text("host", rank, host_of(ours), peer, host_of(theirs));
@@ -201,7 +236,7 @@ static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
                            version_of(theirs), dhole__protocol_version);
     if (rank_of(theirs) != (unsigned)peer || session_length(theirs) > dhole__session_max ||
         agreement_length(theirs) > dhole__agreement_max ||
-        host_length(theirs) > dhole__host_text_max || lanes_of(theirs) > DHOLE__LANES_ANY)
+        host_length(theirs) > dhole__host_text_max || lanes_of(theirs) > DHOLE__LANES_RDMA)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed hello");
     return DHOLE_OK;
 }
@@ -211,7 +246,7 @@ void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
 {
     hello->peer = peer;
     hello->has_head = false;
-    encode(options, lanes, rails, &hello->ours);
+    encode(options, lanes, rails, peer, &hello->ours);
     hello->io[0] = dhole__io_send(control, hello->ours.head, sizeof hello->ours.head,
                                   hello->ours.text, text_length(&hello->ours));
     hello->io[1] = dhole__io_recv(control, hello->theirs.head, sizeof hello->theirs.head, NULL, 0);
@@ -247,8 +282,14 @@ bool dhole__hello_shares_memory(const struct dhole__hello *hello)
 {
     struct quote ours = host_of(&hello->ours), theirs = host_of(&hello->theirs);
 
-    return lanes_of(&hello->ours) != DHOLE__LANES_RING && ours.length == theirs.length &&
-           memcmp(ours.text, theirs.text, ours.length) == 0;
+    return (lanes_of(&hello->ours) == DHOLE__LANES_SHM ||
+            lanes_of(&hello->ours) == DHOLE__LANES_ANY) &&
+           ours.length == theirs.length && memcmp(ours.text, theirs.text, ours.length) == 0;
+}
+
+bool dhole__hello_uses_rdma(const struct dhole__hello *hello)
+{
+    return lanes_of(&hello->ours) == DHOLE__LANES_RDMA && says(&hello->ours, has_devices);
 }
 
 void dhole__hello_host(const struct dhole__hello *hello, char out[static dhole__host_text_max + 1])

@@ -33,12 +33,13 @@ void dhole__preamble_encode(const struct dhole__preamble *preamble,
 bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
                             struct dhole__preamble *out);
 
-/* What lanes a rank wants: TCP, shared memory, or shared memory with those of its host and TCP with
- * others. */
-enum dhole__lanes { DHOLE__LANES_RING, DHOLE__LANES_SHM, DHOLE__LANES_ANY };
+/* What lanes a rank wants: TCP, shared memory, shared memory with those of its host and TCP with
+ * others, or RDMA where devices lead and TCP elsewhere. */
+enum dhole__lanes { DHOLE__LANES_RING, DHOLE__LANES_SHM, DHOLE__LANES_ANY, DHOLE__LANES_RDMA };
 
 /* Head: version, rank, size, lengths of session, agreement and host, wanted lanes (with bit 8 set:
- * memory not sealed), and rails of each, 16 bits each; the three texts follow. */
+ * memory not sealed; 9: RDMA to this peer; 10: RDMA sealed), and rails of each, 16 bits each; the
+ * three texts follow. */
 struct dhole__hello_text {
     uint8_t head[16];
     char text[dhole__session_max + dhole__agreement_max + dhole__host_text_max];
@@ -52,17 +53,21 @@ struct dhole__hello {
     bool has_head;
 };
 
-/* rank, size, session, agreement, host and plain_memory of the options are used. */
+/* rank, size, session, agreement, host, plain_memory, devices, ring and seal_rdma of the options
+ * are used. */
 void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
                         const dhole_options *options, enum dhole__lanes lanes, int rails, int peer);
 
 /* Goes on without waiting, until *done. Then both sides have said the same of version, size,
- * session, agreement, lanes and rails, and are on one host if these need it; else DHOLE_ERR_CONFIG
- * quotes both sides. */
+ * session, agreement, lanes and rails, and are on one host or have devices to each other if these
+ * need it; else DHOLE_ERR_CONFIG quotes both sides. */
 DHOLE__MUST_CHECK dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done);
 
 /* Of a hello that is done: whether the two can share memory, and want to. */
 bool dhole__hello_shares_memory(const struct dhole__hello *hello);
+
+/* Likewise: whether RDMA is to join the two. */
+bool dhole__hello_uses_rdma(const struct dhole__hello *hello);
 
 /* Likewise: the name of the peer's host. */
 void dhole__hello_host(const struct dhole__hello *hello, char out[static dhole__host_text_max + 1]);

@@ -24,11 +24,18 @@ enum {
     hearsay_ms = 100,       /* for that of a rank that is nearer to the one that is late */
     second_wait_ms = 500,   /* for that of a peer who waits just as long */
     farewell_ms = 500,      /* for the last message to go out */
+    told_ms = 2 * farewell_ms,
 };
 
 /* A message on a control connection. Head: kind 1, error 1, culprit 2, text length 2, zero
  * 2, little-endian; the text follows. */
-enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3, STANCE = 4 };
+enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3, STANCE = 4, WAIT = 5 };
+
+/* A call that a rank has waited in for a while. */
+struct wait {
+    bool waits;
+    struct dhole__waits in;
+};
 
 struct note {
     uint8_t head[head_size];
@@ -45,6 +52,7 @@ struct peer {
     struct note out;
     struct dhole__io out_io; /* what is on its way */
     unsigned told;           /* this rank's stances until then */
+    unsigned told_waits;     /* likewise */
 };
 
 struct dhole__liveness {
@@ -56,6 +64,7 @@ struct dhole__liveness {
     struct peer peer[dhole__rank_max];
     struct dhole__roll roll;
     atomic_uint stances; /* that this rank has taken */
+    atomic_uint waits;   /* that it has begun or ended */
 
     atomic_bool all_here; /* nobody is busy connecting any more */
     atomic_bool decided;  /* there is a verdict */
@@ -64,6 +73,8 @@ struct dhole__liveness {
     pthread_cond_t changed;
     bool stop;
     bool left[dhole__rank_max]; /* said goodbye */
+    struct wait wait[dhole__rank_max];
+    bool told; /* the peers know the verdict, those who can be told */
     dhole_err verdict;
     int culprit;
     char text[text_max];
@@ -137,6 +148,32 @@ static void take_stance(struct dhole__liveness *live, int rank)
         dhole__roll_hear(&live->roll, rank, &stance);
 }
 
+/* With the lock held: whether this rank and that one make different calls in one place. */
+static dhole_err compare_waits(const struct dhole__liveness *live, int peer)
+{
+    int rank = live->mesh->rank;
+    const struct wait *ours = &live->wait[rank], *theirs = &live->wait[peer];
+
+    if (!ours->waits || !theirs->waits || !dhole__waits_differ(&ours->in, &theirs->in))
+        return DHOLE_OK;
+    return dhole__waits_mismatch(&ours->in, rank, &theirs->in, peer);
+}
+
+static void take_wait(struct dhole__liveness *live, int rank)
+{
+    const struct note *note = &live->peer[rank].in;
+    dhole_err err;
+
+    pthread_mutex_lock(&live->lock);
+    live->wait[rank].waits = dhole__get16(note->head + 4) > 0;
+    if (live->wait[rank].waits)
+        dhole__waits_decode((const uint8_t *)note->text, &live->wait[rank].in);
+    err = compare_waits(live, rank);
+    pthread_mutex_unlock(&live->lock);
+    if (err)
+        decide(live, err, rank, dhole_error_message());
+}
+
 /* A whole note is in. */
 static void take_note(struct dhole__liveness *live, int rank)
 {
@@ -157,6 +194,7 @@ static void take_note(struct dhole__liveness *live, int rank)
         pthread_mutex_unlock(&live->lock);
         break;
     case STANCE: take_stance(live, rank); break;
+    case WAIT: take_wait(live, rank); break;
     }
     expect_note(peer);
 }
@@ -172,6 +210,7 @@ static bool head_is_sane(const struct dhole__liveness *live, const uint8_t *head
         return length < text_max && head[1] != DHOLE_OK && head[1] <= DHOLE_ERR_CANCELLED &&
                (int)dhole__get16(head + 2) < live->mesh->size;
     case STANCE: return length == dhole__stance_size;
+    case WAIT: return length == 0 || length == dhole__waits_size;
     default: return false;
     }
 }
@@ -226,13 +265,36 @@ static bool make_stance(struct dhole__liveness *live, struct peer *peer)
     return true;
 }
 
-/* Pushes on what is on its way, and then starts what is to be said: this rank's stance, or a beat
- * if one is due. */
+/* Likewise what this rank waits in. */
+static bool make_wait(struct dhole__liveness *live, struct peer *peer)
+{
+    unsigned waits = atomic_load(&live->waits);
+    uint8_t text[dhole__waits_size];
+    const struct wait *own = &live->wait[live->mesh->rank];
+    size_t length = 0;
+
+    if (peer->told_waits == waits)
+        return false;
+    peer->told_waits = waits;
+    pthread_mutex_lock(&live->lock);
+    if (own->waits) {
+        dhole__waits_encode(&own->in, text);
+        length = sizeof text;
+    }
+    pthread_mutex_unlock(&live->lock);
+    note_make(&peer->out, WAIT, DHOLE_OK, 0, text, length);
+    peer->out_io = note_send(peer, &peer->out);
+    return true;
+}
+
+/* Pushes on what is on its way, and then starts what is to be said: this rank's stance, its wait,
+ * or a beat if one is due. */
 static void speak(struct dhole__liveness *live, struct peer *peer, bool due)
 {
     bool moved;
 
-    if (dhole__io_left(&peer->out_io) == 0 && !make_stance(live, peer) && due) {
+    if (dhole__io_left(&peer->out_io) == 0 && !make_stance(live, peer) && !make_wait(live, peer) &&
+        due) {
         note_make(&peer->out, BEAT, DHOLE_OK, 0, "", 0);
         peer->out_io = note_send(peer, &peer->out);
     }
@@ -296,6 +358,10 @@ static void carry_out_verdict(struct dhole__liveness *live)
     for (int rank = 0; rank < live->mesh->size; rank++)
         if (live->mesh->lane[rank] != NULL)
             live->mesh->lane[rank]->ops->shutdown(live->mesh->lane[rank]);
+    pthread_mutex_lock(&live->lock);
+    live->told = true;
+    pthread_cond_broadcast(&live->changed);
+    pthread_mutex_unlock(&live->lock);
     /* Who is given up is given up by all, though some may still hear it. */
     if (note.head[1] == DHOLE_ERR_PEER_LOST && note.head[2] != live->mesh->rank)
         drop(live, note.head[2]);
@@ -464,14 +530,34 @@ void dhole__liveness_stop(struct dhole__liveness *live)
     liveness_free(live);
 }
 
+/* Sleeps until something has changed, or for a moment; with the lock held. */
+static void await_change(struct dhole__liveness *live)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 20000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&live->changed, &live->lock, &until);
+}
+
+/* Who hears of the verdict may end its process at once, and the peers would take that for the
+ * cause: first they are told. */
 dhole_err dhole__liveness_check(struct dhole__liveness *live)
 {
     char text[text_max];
+    dhole__deadline deadline;
     dhole_err err;
 
     if (!atomic_load_explicit(&live->decided, memory_order_acquire))
         return DHOLE_OK;
+    deadline = dhole__deadline_in(told_ms);
     pthread_mutex_lock(&live->lock);
+    while (live->has_thread && !live->told && dhole__now() < deadline)
+        await_change(live);
     err = live->verdict;
     memcpy(text, live->text, sizeof text);
     pthread_mutex_unlock(&live->lock);
@@ -487,16 +573,8 @@ dhole_err dhole__liveness_report(struct dhole__liveness *live, dhole_err err, in
 /* Until there is a verdict, `peer` has left, or the deadline; with the lock held. */
 static void await_verdict(struct dhole__liveness *live, int peer, dhole__deadline deadline)
 {
-    while (live->verdict == DHOLE_OK && !live->left[peer] && dhole__now() < deadline) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += 20000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-        pthread_cond_timedwait(&live->changed, &live->lock, &until);
-    }
+    while (live->verdict == DHOLE_OK && !live->left[peer] && dhole__now() < deadline)
+        await_change(live);
 }
 
 dhole_err dhole__liveness_report_late(struct dhole__liveness *live, int culprit, int hearsay)
@@ -507,6 +585,50 @@ dhole_err dhole__liveness_report_late(struct dhole__liveness *live, int culprit,
     await_verdict(live, culprit, deadline);
     pthread_mutex_unlock(&live->lock);
     return dhole__liveness_report(live, DHOLE_ERR_TIMEOUT, culprit);
+}
+
+void dhole__liveness_wait(struct dhole__liveness *live, const struct dhole__waits *waits)
+{
+    struct wait *own = &live->wait[live->mesh->rank];
+    dhole_err err = DHOLE_OK;
+    int peer;
+
+    pthread_mutex_lock(&live->lock);
+    own->waits = waits != NULL;
+    if (waits != NULL)
+        own->in = *waits;
+    for (peer = 0; peer < live->mesh->size; peer++)
+        if (peer != live->mesh->rank && (err = compare_waits(live, peer)) != DHOLE_OK)
+            break;
+    atomic_fetch_add(&live->waits, 1);
+    pthread_mutex_unlock(&live->lock);
+    if (err)
+        decide(live, err, peer, dhole_error_message());
+    else if (live->has_thread)
+        wake(live);
+}
+
+bool dhole__liveness_waits(struct dhole__liveness *live, int rank, struct dhole__waits *out)
+{
+    bool waits;
+
+    pthread_mutex_lock(&live->lock);
+    waits = live->wait[rank].waits;
+    if (waits)
+        *out = live->wait[rank].in;
+    pthread_mutex_unlock(&live->lock);
+    return waits;
+}
+
+dhole_err dhole__liveness_deadlock(struct dhole__liveness *live, int peer)
+{
+    int rank = live->mesh->rank;
+    struct dhole__waits ours, theirs;
+
+    if (!dhole__liveness_waits(live, rank, &ours) || !dhole__liveness_waits(live, peer, &theirs) ||
+        !dhole__waits_deadlock(&ours, rank, &theirs, peer))
+        return DHOLE_OK;
+    return dhole__waits_mismatch(&ours, rank, &theirs, peer);
 }
 
 dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)

@@ -9,6 +9,7 @@
 #ifndef DHOLE_GROUP_LIVENESS_H
 #define DHOLE_GROUP_LIVENESS_H
 
+#include "coll/waits.h"
 #include "group/mesh.h"
 #include "group/roll.h"
 
@@ -40,6 +41,17 @@ DHOLE__MUST_CHECK dhole_err dhole__liveness_report(struct dhole__liveness *liven
  * time to speak first. */
 DHOLE__MUST_CHECK dhole_err dhole__liveness_report_late(struct dhole__liveness *liveness,
                                                         int culprit, int hearsay);
+
+/* This rank has waited for a while in that call; NULL: it does not any more. The peers are told,
+ * and one that makes another call in its place is a mismatch. */
+void dhole__liveness_wait(struct dhole__liveness *liveness, const struct dhole__waits *waits);
+
+/* Whether `rank` has waited for a while; then in what. */
+bool dhole__liveness_waits(struct dhole__liveness *liveness, int rank, struct dhole__waits *out);
+
+/* This rank's wait for `peer` is over time: DHOLE_ERR_MISMATCH, in words, if that one waits too,
+ * and in a call for which it would need this rank. */
+DHOLE__MUST_CHECK dhole_err dhole__liveness_deadlock(struct dhole__liveness *liveness, int peer);
 
 /* The lane to `peer` broke. That can be because of the peer, or because the peer has a verdict
  * about somebody else that is still on its way to us: waits for it briefly. */

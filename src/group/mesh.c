@@ -6,6 +6,7 @@
  *
  *   control:  PREAMBLE -> TLS (when sealed) -> HELLO -> in the mesh
  *   lane:     PREAMBLE -> SHM (when the two can share memory) -> PROOF -> in the mesh
+ *             PREAMBLE -> PROOF -> RDMA -> PROOF -> in the mesh (when devices lead to the other)
  *
  * What goes wrong with a call that we made ends the init. What goes wrong with one that came in
  * is noted, and told if no better call comes. */
@@ -17,9 +18,11 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "group/devices.h"
 #include "group/hello.h"
 #include "seal/seal.h"
 #include "transport/rails.h"
+#include "transport/rdma/rdma.h"
 #include "transport/shm/shm.h"
 #include "transport/tcp/tcp.h"
 
@@ -35,7 +38,10 @@ enum {
 /* Shared memory of a lane, each way, and of all lanes of a group of one host together. */
 enum { bulk_max = 1 << 20, bulk_total = 64 << 20 };
 
-enum stage { PREAMBLE, TLS, HELLO, SHM, PROOF, DONE };
+enum stage { PREAMBLE, TLS, HELLO, SHM, RDMA, PROOF, DONE };
+
+/* What a lane is to go over. */
+enum way { CONNECTION, MEMORY, DEVICES };
 
 /* A lane proves itself by its first bytes, which open under the pair's keys only. */
 static const char lane_proof[8] = "lane 1";
@@ -45,8 +51,8 @@ struct call {
     enum dhole__seal_side side;
     int channel;
     enum stage stage;
-    int peer;            /* -1: not told yet */
-    bool sealed, memory; /* what has been made of a lane */
+    int peer;                  /* -1: not told yet */
+    bool sealed, memory, rdma; /* what has been made of a lane */
     dhole__deadline deadline;
     uint8_t bytes[dhole__preamble_size]; /* preamble or proof */
     struct dhole__io io;                 /* of those */
@@ -59,9 +65,8 @@ struct builder {
     enum dhole__lanes lanes;
     dhole__deadline deadline;
     struct dhole__mesh mesh;
-    /* Known of a peer once its control connection is there: whether it shares memory with this
-     * rank, and its host's name. */
-    bool shares[dhole__rank_max];
+    /* Known of a peer once its control connection is there: the way to it, and its host's name. */
+    enum way way[dhole__rank_max];
     char host[dhole__rank_max][dhole__host_text_max + 1];
     struct dhole__conn *rail[dhole__rank_max][dhole__rails_max]; /* of the lane that is to be */
     struct call call[calls_max];
@@ -112,12 +117,8 @@ static dhole_err seal_lane(struct builder *b, struct call *call)
                             (uint32_t)call->channel, &call->conn);
 }
 
-static dhole_err start_proof(struct builder *b, struct call *call)
+static dhole_err start_proof(struct call *call)
 {
-    dhole_err err = seal_lane(b, call);
-
-    if (err)
-        return err;
     call->stage = PROOF;
     memcpy(call->bytes, lane_proof, sizeof lane_proof);
     if (call->side == DHOLE__SEAL_CLIENT)
@@ -127,27 +128,58 @@ static dhole_err start_proof(struct builder *b, struct call *call)
     return DHOLE_OK;
 }
 
-/* Memory needs no second one. */
+/* The last stage, of what is by then all that the lane goes through. */
+static dhole_err start_last_proof(struct builder *b, struct call *call)
+{
+    dhole_err err = seal_lane(b, call);
+
+    return err ? err : start_proof(call);
+}
+
+/* Memory needs no second one, and devices have their own. */
 static int rails_to(const struct builder *b, int peer)
 {
-    return b->shares[peer] ? 1 : b->transport->rails;
+    return b->way[peer] == CONNECTION ? b->transport->rails : 1;
+}
+
+static dhole_err start_rdma(struct builder *b, struct call *call)
+{
+    char name[dhole__devices_max][dhole__devices_name_max + 1];
+    const char *devices[dhole__devices_max];
+    int n = dhole__devices_split(b->options->devices[call->peer], name);
+
+    for (int i = 0; i < n; i++)
+        devices[i] = name[i];
+    call->stage = RDMA;
+    call->rdma = true;
+    call->deadline = b->deadline; /* devices that do not reach each other take their time */
+    return dhole__rdma_start(b->mesh.rdma, call->conn, call->side == DHOLE__SEAL_SERVER, call->peer,
+                             devices, n, &call->conn);
+}
+
+static dhole_err start_shm(struct builder *b, struct call *call)
+{
+    call->stage = SHM;
+    return dhole__shm_start(call->conn, call->side == DHOLE__SEAL_SERVER, bulk_size(b->mesh.size),
+                            &call->conn);
 }
 
 static dhole_err start_lane(struct builder *b, struct call *call)
 {
+    enum way way = b->way[call->peer];
+
     if (call->channel - DHOLE__CHANNEL_LANE >= rails_to(b, call->peer))
         return dhole__fail(DHOLE_ERR_PROTOCOL, "its connection %d is one too many", call->channel);
-    if (!b->shares[call->peer])
-        return start_proof(b, call);
-    /* What is sealed before it becomes memory guards the offer, after it every byte. */
-    if (b->options->plain_memory) {
+    if (way == CONNECTION)
+        return start_last_proof(b, call);
+    /* What is sealed before it becomes memory or RDMA guards the offer, after it every byte. */
+    if (way == MEMORY ? b->options->plain_memory : !b->options->seal_rdma) {
         dhole_err err = seal_lane(b, call);
         if (err)
             return err;
     }
-    call->stage = SHM;
-    return dhole__shm_start(call->conn, call->side == DHOLE__SEAL_SERVER, bulk_size(b->mesh.size),
-                            &call->conn);
+    /* Under seal the side that called must be heard first, and devices are offered by both. */
+    return way == MEMORY ? start_shm(b, call) : start_proof(call);
 }
 
 /* Who can't share memory after all stays on the connection, unless memory was asked for. */
@@ -160,12 +192,21 @@ static dhole_err step_shm(struct builder *b, struct call *call)
         dhole__log(DHOLE__LOG_WARN, "ranks %d and %d of one host use TCP: %s", b->mesh.rank,
                    call->peer, dhole_error_message());
         call->conn = dhole__shm_give_up(call->conn);
-        return start_proof(b, call);
+        return start_last_proof(b, call);
     }
     if (err || !done)
         return err;
     call->memory = b->options->identity == NULL || call->sealed;
-    return start_proof(b, call);
+    return start_last_proof(b, call);
+}
+
+/* Whoever asked for RDMA gets no other lane in its place. */
+static dhole_err step_rdma(struct builder *b, struct call *call)
+{
+    bool done;
+    dhole_err err = dhole__rdma_step(call->conn, &done);
+
+    return err || !done ? err : start_last_proof(b, call);
 }
 
 /* The preamble of someone who calls us. */
@@ -212,9 +253,26 @@ static dhole_err join(struct builder *b, struct call *call)
     call->conn->sent = call->conn->received = 0;
     *place = call->conn;
     b->mesh.memory[call->peer] |= call->memory;
+    b->mesh.devices[call->peer] |= call->rdma;
     call->conn = NULL;
     call->stage = DONE;
     return DHOLE_OK;
+}
+
+static dhole_err end_proof(struct builder *b, struct call *call)
+{
+    if (memcmp(call->bytes, lane_proof, sizeof lane_proof) != 0)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "a lane began with other bytes");
+    if (b->way[call->peer] == DEVICES && !call->rdma)
+        return start_rdma(b, call);
+    return join(b, call);
+}
+
+static enum way way_to(const struct dhole__hello *hello)
+{
+    if (dhole__hello_shares_memory(hello))
+        return MEMORY;
+    return dhole__hello_uses_rdma(hello) ? DEVICES : CONNECTION;
 }
 
 /* Goes on as far as can be gone without waiting. */
@@ -232,12 +290,7 @@ static dhole_err step(struct builder *b, struct call *call)
             err = dhole__io_step(&call->io, 1, &done);
             if (err || dhole__io_left(&call->io) > 0)
                 break;
-            if (before == PREAMBLE)
-                err = step_preamble(b, call);
-            else if (memcmp(call->bytes, lane_proof, sizeof lane_proof) != 0)
-                err = dhole__fail(DHOLE_ERR_PROTOCOL, "a lane began with other bytes");
-            else
-                err = join(b, call);
+            err = before == PREAMBLE ? step_preamble(b, call) : end_proof(b, call);
             break;
         case TLS:
             err = dhole__tls_step(call->conn, &done);
@@ -251,10 +304,11 @@ static dhole_err step(struct builder *b, struct call *call)
             err = join(b, call);
             if (err)
                 break;
-            b->shares[call->peer] = dhole__hello_shares_memory(&call->hello);
+            b->way[call->peer] = way_to(&call->hello);
             dhole__hello_host(&call->hello, b->host[call->peer]);
             break;
         case SHM: err = step_shm(b, call); break;
+        case RDMA: err = step_rdma(b, call); break;
         case DONE: break;
         }
     } while (!err && call->stage != before && call->stage != DONE);
@@ -272,7 +326,7 @@ static void note_refusal(struct builder *b, const struct call *call, dhole_err e
     dhole__log(DHOLE__LOG_WARN, "refused a connection: %s", dhole_error_message());
     b->refusal = err;
     dhole__message_save(b->refusal_text);
-    if (err == DHOLE_ERR_CONFIG)
+    if (err == DHOLE_ERR_CONFIG || err == DHOLE_ERR_UNSUPPORTED)
         b->deadline = dhole__deadline_min(b->deadline, dhole__deadline_in(after_refusal_ms));
 }
 
@@ -324,7 +378,7 @@ static dhole_err accept_all(struct builder *b)
         call = place_for_call(b);
         call->conn = conn;
         call->side = DHOLE__SEAL_SERVER;
-        call->sealed = call->memory = false;
+        call->sealed = call->memory = call->rdma = false;
         call->stage = PREAMBLE;
         call->peer = -1;
         call->deadline = dhole__deadline_in(preamble_ms);
@@ -373,6 +427,8 @@ static dhole_err sleep_on_calls(struct builder *b)
         if (!arm(b, &b->call[i], &pfds[n++]))
             return DHOLE_OK;
         deadline = dhole__deadline_min(deadline, b->call[i].deadline);
+        if (b->call[i].stage == RDMA)
+            deadline = dhole__deadline_min(deadline, dhole__rdma_wake(b->call[i].conn));
     }
     err = dhole__io_poll(pfds, n, deadline);
     return err == DHOLE_ERR_TIMEOUT ? DHOLE_OK : err;
@@ -437,7 +493,7 @@ static dhole_err dial(struct builder *b, int peer, int channel)
     call = place_for_call(b);
     call->conn = conn;
     call->side = DHOLE__SEAL_CLIENT;
-    call->sealed = call->memory = false;
+    call->sealed = call->memory = call->rdma = false;
     call->channel = channel;
     call->stage = PREAMBLE;
     call->peer = peer;
@@ -485,7 +541,8 @@ static dhole_err connect_peer(struct builder *b, int peer)
 static void number_hosts(struct builder *b)
 {
     for (int rank = 0; rank < b->mesh.size; rank++) {
-        int first = b->lanes == DHOLE__LANES_RING ? rank : 0;
+        bool memory = b->lanes == DHOLE__LANES_SHM || b->lanes == DHOLE__LANES_ANY;
+        int first = memory ? 0 : rank;
         while (strcmp(b->host[first], b->host[rank]) != 0)
             first++;
         b->mesh.host[rank] = first;
@@ -493,9 +550,21 @@ static void number_hosts(struct builder *b)
     }
 }
 
+static dhole_err open_devices(struct builder *b)
+{
+    struct dhole__device_use use[dhole__devices_max];
+    struct dhole__rdma_wish wish[dhole__devices_max];
+    int n;
+    dhole_err err = dhole__devices_used(b->options, use, &n);
+
+    for (int i = 0; i < n && !err; i++)
+        wish[i] = (struct dhole__rdma_wish){use[i].name, use[i].peers};
+    return err || n == 0 ? err : dhole__rdma_open(wish, n, &b->mesh.rdma);
+}
+
 static dhole_err build(struct builder *b)
 {
-    dhole_err err = DHOLE_OK;
+    dhole_err err = b->lanes == DHOLE__LANES_RDMA ? open_devices(b) : DHOLE_OK;
 
     for (int peer = 0; peer < b->mesh.size && !err; peer++)
         if (peer != b->mesh.rank)
@@ -546,4 +615,6 @@ void dhole__mesh_close(struct dhole__mesh *mesh)
         dhole__conn_close(mesh->control[peer]);
         mesh->lane[peer] = mesh->control[peer] = NULL;
     }
+    dhole__rdma_close(mesh->rdma);
+    mesh->rdma = NULL;
 }

@@ -6,6 +6,7 @@
 #include "base/sys.h"
 #include "coll/coll.h"
 #include "group/backend.h"
+#include "group/groups.h"
 #include "group/liveness.h"
 #include "group/mesh.h"
 #include "transport/shm/shm.h"
@@ -15,15 +16,27 @@ enum { crowded_bulk = 512 << 10, crowded_total = 3 << 20 };
 
 struct native {
     struct dhole_group base;
-    bool sealed;
+    bool sealed, sealed_rdma;
     struct dhole__mesh mesh;
     struct dhole__comm comm;
     struct dhole__liveness *live;
+    struct dhole__entry entry;
 };
 
 static struct native *native_of(dhole_group *group)
 {
     return (struct native *)group;
+}
+
+/* Nobody came in time. One who waits as well, for this rank and elsewhere, disagrees with it. */
+static dhole_err settle_late(struct native *native, int culprit)
+{
+    dhole_err err = dhole__liveness_deadlock(native->live, culprit);
+
+    if (err != DHOLE_OK)
+        return dhole__liveness_report(native->live, err, culprit);
+    err = dhole__groups_mismatch(&native->entry, culprit);
+    return err ? err : dhole__liveness_report_late(native->live, culprit, native->comm.hearsay);
 }
 
 /* Turns what a collective met into the group's verdict, which is the same on all ranks. */
@@ -36,14 +49,23 @@ static dhole_err settle(struct native *native, dhole_err err)
     if (err == DHOLE_ERR_PEER_LOST && culprit >= 0)
         return dhole__liveness_report_broken(native->live, culprit);
     if (err == DHOLE_ERR_TIMEOUT && culprit >= 0)
-        return dhole__liveness_report_late(native->live, culprit, native->comm.hearsay);
+        return settle_late(native, culprit);
     return dhole__liveness_report(native->live, err, culprit >= 0 ? culprit : native->base.rank);
+}
+
+static void note_wait(void *arg, const struct dhole__waits *waits)
+{
+    struct native *native = arg;
+
+    atomic_store(&native->entry.thread, pthread_self());
+    dhole__liveness_wait(native->live, waits);
 }
 
 static void native_close(dhole_group *group)
 {
     struct native *native = native_of(group);
 
+    dhole__groups_remove(&native->entry);
     dhole__liveness_stop(native->live);
     dhole__comm_free(&native->comm);
     dhole__mesh_close(&native->mesh);
@@ -118,25 +140,43 @@ static void narrow_lanes(const struct dhole__mesh *mesh)
             dhole__shm_narrow(mesh->lane[rank], bulk);
 }
 
-/* The first calls, which return when all ranks are there: whether any host is crowded, as that
- * decides between algorithms. */
+/* Whether this rank's RDMA leads to its neighbours, and to nobody else. */
+static bool is_in_ring(const struct dhole__mesh *mesh)
+{
+    int next = (mesh->rank + 1) % mesh->size, before = (mesh->rank + mesh->size - 1) % mesh->size;
+    bool others = false;
+
+    for (int peer = 0; peer < mesh->size; peer++)
+        others |= mesh->devices[peer] && peer != next && peer != before;
+    return mesh->size > 3 && mesh->devices[next] && mesh->devices[before] && !others;
+}
+
+/* The first calls, which return when all ranks are there: whether any host is crowded, and whether
+ * all are in a ring, as that decides between algorithms. */
 static dhole_err agree(struct native *native, dhole__deadline deadline)
 {
     struct dhole__comm *comm = &native->comm;
     uint8_t sets[dhole__rank_max][dhole__cpu_set_bytes];
     uint8_t own[dhole__cpu_set_bytes];
-    bool crowded;
+    struct {
+        bool crowded, no_ring;
+    } here, anywhere;
     dhole_err err;
 
     dhole__cpu_set(own);
     err = dhole__all_gather(comm, own, sets, sizeof own, DHOLE_U8, deadline);
     if (err || comm->size == 1)
         return err;
-    crowded = is_crowded(&native->mesh, sets);
-    err = dhole__all_reduce(comm, DHOLE__MAX, &crowded, &comm->crowded, 1, DHOLE_BOOL, deadline);
-    if (err == DHOLE_OK && comm->crowded)
+    here.crowded = is_crowded(&native->mesh, sets);
+    here.no_ring = !is_in_ring(&native->mesh);
+    err = dhole__all_reduce(comm, DHOLE__MAX, &here, &anywhere, sizeof here, DHOLE_BOOL, deadline);
+    if (err)
+        return err;
+    comm->crowded = anywhere.crowded;
+    comm->ring = !anywhere.no_ring;
+    if (comm->crowded)
         narrow_lanes(&native->mesh);
-    return err;
+    return DHOLE_OK;
 }
 
 static dhole_err open_over(const struct dhole__backend *backend,
@@ -153,6 +193,7 @@ static dhole_err open_over(const struct dhole__backend *backend,
                                         .size = options->size,
                                         .timeout_ms = options->timeout_ms};
     native->sealed = options->identity != NULL;
+    native->sealed_rdma = native->sealed && options->seal_rdma;
     native->comm.rank = options->rank;
     native->comm.size = options->size;
     err = connect_all(ops, lanes, options, other_fds, &native->mesh);
@@ -165,6 +206,8 @@ static dhole_err open_over(const struct dhole__backend *backend,
         for (int peer = 0; peer < options->size; peer++)
             native->comm.lane[peer] = native->mesh.lane[peer];
         dhole__topology_init(&native->comm.topology, native->mesh.host, options->size);
+        native->comm.on_wait = note_wait;
+        native->comm.on_wait_arg = native;
         err = settle(native, agree(native, dhole__deadline_in(options->connect_timeout_ms)));
     }
     if (err) {
@@ -172,6 +215,7 @@ static dhole_err open_over(const struct dhole__backend *backend,
         return err;
     }
     dhole__liveness_all_here(native->live);
+    dhole__groups_add(&native->entry, &native->base, &native->comm, native->live);
     *out = &native->base;
     return DHOLE_OK;
 }
@@ -191,9 +235,17 @@ static struct dhole__liveness *native_liveness(dhole_group *group)
     return native_of(group)->live;
 }
 
+static struct dhole__rdma *native_rdma(dhole_group *group)
+{
+    return native_of(group)->mesh.rdma;
+}
+
 static void native_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
 {
-    native_of(group)->comm.idle = (struct dhole__idle){run, arg};
+    struct dhole__idle *idle = &native_of(group)->comm.idle;
+
+    idle->run = run;
+    idle->arg = arg;
 }
 
 static uint64_t traffic(const struct dhole__conn *conn)
@@ -208,8 +260,12 @@ static void native_stats(const dhole_group *group, dhole_stats *stats)
 
     *stats = (dhole_stats){0};
     for (int peer = 0; peer < group->size; peer++) {
-        bool memory = native->mesh.memory[peer];
-        *(memory ? &stats->memory_bytes : over_connections) += traffic(native->mesh.lane[peer]);
+        uint64_t *over_lane = over_connections;
+        if (native->mesh.memory[peer])
+            over_lane = &stats->memory_bytes;
+        else if (native->mesh.devices[peer] && !native->sealed_rdma)
+            over_lane = &stats->plain_bytes;
+        *over_lane += traffic(native->mesh.lane[peer]);
         *over_connections += traffic(native->mesh.control[peer]);
     }
 }
@@ -317,6 +373,12 @@ static dhole_err open_shm(const dhole_options *options, const int *other_fds, dh
                      other_fds, out);
 }
 
+static dhole_err open_jaccl(const dhole_options *options, const int *other_fds, dhole_group **out)
+{
+    return open_over(&dhole__backend_jaccl, &dhole__transport_tcp, DHOLE__LANES_RDMA, options,
+                     other_fds, out);
+}
+
 static dhole_err open_any(const dhole_options *options, const int *other_fds, dhole_group **out)
 {
     return open_over(&dhole__backend_any, &dhole__transport_tcp, DHOLE__LANES_ANY, options,
@@ -334,8 +396,8 @@ static dhole_err open_mem(const dhole_options *options, const int *other_fds, dh
     {                                                                                        \
         .name = #transport, .has_addresses = addresses, .open = open_##transport,            \
         .close = native_close, .check = native_check, .liveness = native_liveness,           \
-        .fail = native_fail, .set_idle = native_set_idle, .stats = native_stats,             \
-        .barrier = native_barrier, .all_reduce = native_all_reduce,                          \
+        .rdma = native_rdma, .fail = native_fail, .set_idle = native_set_idle,               \
+        .stats = native_stats, .barrier = native_barrier, .all_reduce = native_all_reduce,   \
         .all_gather = native_all_gather, .broadcast = native_broadcast, .send = native_send, \
         .recv = native_recv, .sendrecv = native_sendrecv, .sum_scatter = native_sum_scatter, \
         .all_to_all = native_all_to_all, .send_start = native_send_start,                    \
@@ -344,5 +406,6 @@ static dhole_err open_mem(const dhole_options *options, const int *other_fds, dh
 
 const struct dhole__backend dhole__backend_tcp = NATIVE(tcp, true);
 const struct dhole__backend dhole__backend_shm = NATIVE(shm, true);
+const struct dhole__backend dhole__backend_jaccl = NATIVE(jaccl, true);
 const struct dhole__backend dhole__backend_any = NATIVE(any, true);
 const struct dhole__backend dhole__backend_mem = NATIVE(mem, false);

@@ -146,17 +146,25 @@ static dhole_err make_host(const char *parent, const struct dhole__member *membe
     return DHOLE_OK;
 }
 
-/* Addresses and pins of the members; what could not be made is NULL. */
+/* What this rank knows of each member. */
+struct choice {
+    char *host[dhole__rank_max]; /* NULL: there is none, or it could not be made */
+    const char *devices[dhole__rank_max];
+    dhole_pin pin[dhole__rank_max];
+};
+
 static dhole_err choose(const dhole_options *parent, bool has_addresses,
-                        const struct dhole__member *member, int size, char **host, dhole_pin *pin)
+                        const struct dhole__member *member, int size, struct choice *choice)
 {
     dhole_err err = DHOLE_OK;
 
     for (int i = 0; i < size && !err; i++) {
         if (has_addresses)
-            err = make_host(parent->hosts[member[i].rank], &member[i], &host[i]);
+            err = make_host(parent->hosts[member[i].rank], &member[i], &choice->host[i]);
+        if (parent->devices != NULL)
+            choice->devices[i] = parent->devices[member[i].rank];
         if (parent->pins != NULL)
-            pin[i] = parent->pins[member[i].rank];
+            choice->pin[i] = parent->pins[member[i].rank];
     }
     return err;
 }
@@ -168,8 +176,7 @@ dhole_err dhole__regroup(const dhole_group *parent, const struct dhole__member *
     const dhole_options *old = &parent->settings->options;
     bool has_addresses = size > 1 && parent->backend->has_addresses;
     char session[dhole__session_max + 1];
-    char *host[dhole__rank_max] = {0};
-    dhole_pin pin[dhole__rank_max];
+    struct choice choice = {.host = {NULL}};
     dhole_options options = *old;
     dhole_err err;
 
@@ -177,20 +184,21 @@ dhole_err dhole__regroup(const dhole_group *parent, const struct dhole__member *
     options.rank = rank;
     options.size = size;
     options.session = session;
-    options.hosts = has_addresses ? (const char *const *)host : NULL;
-    options.pins = old->pins != NULL ? pin : NULL;
-    while (door->count > 1) /* the other ports stay free; the group listens there itself */
-        close(door->fd[--door->count]);
+    options.hosts = has_addresses ? (const char *const *)choice.host : NULL;
+    options.devices = old->devices != NULL ? choice.devices : NULL;
+    options.pins = old->pins != NULL ? choice.pin : NULL;
     options.listen_fd = door->count > 0 ? door->fd[0] : -1;
     options.cancel_fd = cancel_fd;
     options.connect_timeout_ms = dhole__deadline_ms(deadline);
-    err = choose(old, has_addresses, member, size, host, pin);
+    err = choose(old, has_addresses, member, size, &choice);
     if (err == DHOLE_OK)
         err = dhole__group_open(parent->backend, &options, door->count > 1 ? door->fd + 1 : NULL,
                                 out);
     if (err == DHOLE_OK)
         (*out)->settings->options.connect_timeout_ms = old->connect_timeout_ms;
+    for (int i = 0; i < size && err == DHOLE_OK; i++)
+        (*out)->origin[i] = parent->origin[member[i].rank];
     for (int i = 0; i < size; i++)
-        free(host[i]);
+        free(choice.host[i]);
     return err;
 }

@@ -223,23 +223,41 @@ static dhole_err call_host(const char *coordinator, const struct dhole__address 
     return err;
 }
 
+static dhole_err alloc_hosts(struct dhole__rendezvous *out)
+{
+    out->hosts = dhole__sys.calloc((size_t)out->size, sizeof *out->hosts);
+    return out->hosts != NULL
+               ? DHOLE_OK
+               : dhole__fail_nomem((size_t)out->size * sizeof *out->hosts, "a list of hosts");
+}
+
+static dhole_err set_host(struct dhole__rendezvous *out, int rank, const char *address,
+                          size_t length)
+{
+    char *host = dhole__sys.malloc(length + 1);
+
+    if (host == NULL)
+        return dhole__fail_nomem(length + 1, "an address");
+    memcpy(host, address, length);
+    host[length] = '\0';
+    out->hosts[rank] = host;
+    return DHOLE_OK;
+}
+
 /* Exactly `size` lines. */
 static dhole_err split_list(const char *list, struct dhole__rendezvous *out)
 {
-    out->hosts = dhole__sys.calloc((size_t)out->size, sizeof *out->hosts);
-    if (out->hosts == NULL)
-        return dhole__fail_nomem((size_t)out->size * sizeof *out->hosts, "a list of hosts");
-    for (int i = 0; i < out->size; i++) {
+    dhole_err err = alloc_hosts(out);
+
+    for (int i = 0; i < out->size && !err; i++) {
         size_t length = strcspn(list, "\n");
         if (length == 0 || list[length] != '\n')
             return dhole__fail(DHOLE_ERR_PROTOCOL, "rank 0 sent a malformed list");
-        out->hosts[i] = dhole__sys.malloc(length + 1);
-        if (out->hosts[i] == NULL)
-            return dhole__fail_nomem(length + 1, "an address");
-        memcpy(out->hosts[i], list, length);
-        out->hosts[i][length] = '\0';
+        err = set_host(out, i, list, length);
         list += length + 1;
     }
+    if (err)
+        return err;
     return *list == '\0' ? DHOLE_OK : dhole__fail(DHOLE_ERR_PROTOCOL, "rank 0 sent a longer list");
 }
 
@@ -268,6 +286,67 @@ dhole_err dhole__rendezvous_open(const char *coordinator, const dhole_options *o
     return DHOLE_OK;
 }
 
+/* Where this rank is. It listens before the others are told. */
+static dhole_err listen_at_own(const dhole_options *options, int *fd, char *own)
+{
+    const char *host = options->hosts != NULL ? options->hosts[options->rank] : NULL;
+    struct dhole__address address;
+    dhole_err err;
+
+    if (host == NULL || strchr(host, ',') != NULL)
+        return dhole__fail(DHOLE_ERR_INVALID,
+                           "hosts[%d] is \"%s\": expected the one address at which this rank is to "
+                           "listen, as it is to tell the others by all_gather",
+                           options->rank, host != NULL ? host : "");
+    err = dhole__tcp_resolve(host, &address);
+    return err ? err : dhole__rendezvous_listen(&address, fd, own);
+}
+
+typedef char gathered[dhole__rendezvous_address_max];
+
+/* A rank that could not listen has told so by an empty address. */
+static dhole_err take_gathered(gathered *all, struct dhole__rendezvous *out)
+{
+    dhole_err err = alloc_hosts(out);
+
+    for (int rank = 0; rank < out->size && !err; rank++) {
+        size_t length = strnlen(all[rank], sizeof all[rank]);
+        if (length == 0)
+            return dhole__fail(DHOLE_ERR_PEER_LOST, "rank %d has no place to listen", rank);
+        if (length == sizeof all[rank] || !dhole__rendezvous_is_address(all[rank], length))
+            return dhole__fail(DHOLE_ERR_PROTOCOL, "all_gather gave no address for rank %d", rank);
+        err = set_host(out, rank, all[rank], length);
+    }
+    return err;
+}
+
+dhole_err dhole__rendezvous_gather(const dhole_options *options, struct dhole__rendezvous *out)
+{
+    struct dhole__rendezvous rendezvous = {.size = options->size, .listen_fd = -1};
+    gathered *all = dhole__sys.calloc((size_t)options->size, sizeof *all), own = "";
+    char why[dhole__message_max];
+    int failed;
+    dhole_err err;
+
+    if (all == NULL)
+        return dhole__fail_nomem((size_t)options->size * sizeof *all, "finding the other ranks");
+    err = listen_at_own(options, &rendezvous.listen_fd, own);
+    dhole__message_save(why);
+    failed = options->all_gather(options->all_gather_arg, own, all, sizeof own);
+    if (err)
+        err = dhole__fail(err, "%s", why);
+    else if (failed)
+        err = dhole__fail(DHOLE_ERR_SYSTEM, "the program's all_gather failed with %d", failed);
+    else
+        err = take_gathered(all, &rendezvous);
+    free(all);
+    if (err)
+        dhole__rendezvous_close(&rendezvous);
+    else
+        *out = rendezvous;
+    return err;
+}
+
 void dhole__rendezvous_close(struct dhole__rendezvous *rendezvous)
 {
     if (rendezvous->size == 0)
@@ -275,6 +354,7 @@ void dhole__rendezvous_close(struct dhole__rendezvous *rendezvous)
     for (int i = 0; rendezvous->hosts != NULL && i < rendezvous->size; i++)
         free(rendezvous->hosts[i]);
     free(rendezvous->hosts);
-    close(rendezvous->listen_fd);
+    if (rendezvous->listen_fd >= 0)
+        close(rendezvous->listen_fd);
     *rendezvous = (struct dhole__rendezvous){0};
 }

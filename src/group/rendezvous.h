@@ -27,6 +27,11 @@ DHOLE__MUST_CHECK dhole_err dhole__rendezvous_open(const char *coordinator,
                                                    dhole__deadline deadline,
                                                    struct dhole__rendezvous *out);
 
+/* The same by the options' own all_gather: each rank listens at its entry of hosts, at a free
+ * port. */
+DHOLE__MUST_CHECK dhole_err dhole__rendezvous_gather(const dhole_options *options,
+                                                     struct dhole__rendezvous *out);
+
 /* A zeroed one is allowed. */
 void dhole__rendezvous_close(struct dhole__rendezvous *rendezvous);
 

@@ -1,6 +1,5 @@
 /* Rank 0's part of the rendezvous. Callers are stepped side by side and polled together, so one
  * that stalls, or is no rank of this group, holds up nobody. */
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,15 +66,6 @@ static void answer(const struct caller *caller, dhole_err err, const char *text)
                    dhole_error_message());
 }
 
-/* Nothing that would break the list. */
-static bool is_plain(const char *address, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (!isgraph((unsigned char)address[i]) || address[i] == ',')
-            return false;
-    return length > 0;
-}
-
 static dhole_err check_registration(const struct host *host, const struct caller *caller)
 {
     const struct dhole__registration *said = &caller->said;
@@ -93,7 +83,7 @@ static dhole_err check_registration(const struct host *host, const struct caller
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "the session differs: rank 0 has \"%s\", rank %d \"%.*s\"", session,
                            said->rank, (int)said->session_length, caller->text);
-    if (!is_plain(caller->text + said->session_length, said->address_length))
+    if (!dhole__rendezvous_is_address(caller->text + said->session_length, said->address_length))
         return dhole__fail(DHOLE_ERR_CONFIG, "rank %d sent no address", said->rank);
     if (host->of_rank[said->rank] != NULL)
         return dhole__fail(DHOLE_ERR_CONFIG, "a second process says that it is rank %d",

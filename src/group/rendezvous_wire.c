@@ -1,6 +1,7 @@
 #include "group/rendezvous_wire.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -95,6 +96,14 @@ dhole_err dhole__rendezvous_listen(const struct dhole__address *address, int *fd
     }
     *fd = listener;
     return DHOLE_OK;
+}
+
+bool dhole__rendezvous_is_address(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (!isgraph((unsigned char)text[i]) || text[i] == ',')
+            return false;
+    return length > 0;
 }
 
 dhole_err dhole__rendezvous_check_cancelled(const dhole_options *options)

@@ -44,6 +44,9 @@ bool dhole__answer_decode(const uint8_t in[static dhole__answer_head_size],
 DHOLE__MUST_CHECK dhole_err dhole__rendezvous_listen(
     const struct dhole__address *address, int *fd, char out[static dhole__rendezvous_address_max]);
 
+/* Whether these bytes can be an address, and break no list of them. */
+bool dhole__rendezvous_is_address(const char *text, size_t length);
+
 /* DHOLE_ERR_CANCELLED when cancel_fd is readable. */
 DHOLE__MUST_CHECK dhole_err dhole__rendezvous_check_cancelled(const dhole_options *options);
 

@@ -420,7 +420,7 @@ void dhole__queue_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)
 
     if (queue != NULL)
         pthread_mutex_lock(&queue->lock);
-    group->idle = (struct dhole__idle){run, arg};
+    group->idle = (struct dhole__idle){.run = run, .arg = arg};
     if (!dhole__busy(group))
         group->backend->set_idle(group, run, arg);
     if (queue != NULL)

@@ -22,22 +22,30 @@ static dhole_err copy_text(const char **text)
     return DHOLE_OK;
 }
 
-static dhole_err copy_hosts(dhole_options *options)
+/* One text for each rank. */
+static dhole_err copy_texts(const char *const **texts, int size)
 {
-    const char *const *given = options->hosts;
-    const char **hosts;
+    const char *const *given = *texts;
+    const char **copy;
     dhole_err err = DHOLE_OK;
 
     if (given == NULL)
         return DHOLE_OK;
-    options->hosts = hosts = dhole__sys.calloc((size_t)options->size, sizeof *hosts);
-    if (hosts == NULL)
-        return dhole__fail_nomem((size_t)options->size * sizeof *hosts, "a group's addresses");
-    for (int rank = 0; rank < options->size && !err; rank++) {
-        hosts[rank] = given[rank];
-        err = copy_text(&hosts[rank]);
+    *texts = copy = dhole__sys.calloc((size_t)size, sizeof *copy);
+    if (copy == NULL)
+        return dhole__fail_nomem((size_t)size * sizeof *copy, "a group's options");
+    for (int rank = 0; rank < size && !err; rank++) {
+        copy[rank] = given[rank];
+        err = copy_text(&copy[rank]);
     }
     return err;
+}
+
+static void free_texts(const char *const *texts, int size)
+{
+    for (int rank = 0; texts != NULL && rank < size; rank++)
+        free((void *)texts[rank]);
+    free((void *)texts);
 }
 
 static dhole_err copy_pins(dhole_options *options)
@@ -64,7 +72,9 @@ static dhole_err copy_all(dhole_options *options)
         err = next;
     if ((next = copy_text(&options->host)) != DHOLE_OK)
         err = next;
-    if ((next = copy_hosts(options)) != DHOLE_OK)
+    if ((next = copy_texts(&options->hosts, options->size)) != DHOLE_OK)
+        err = next;
+    if ((next = copy_texts(&options->devices, options->size)) != DHOLE_OK)
         err = next;
     if ((next = copy_pins(options)) != DHOLE_OK)
         err = next;
@@ -98,9 +108,8 @@ void dhole__settings_free(struct dhole__settings *settings)
 {
     dhole_options *options = &settings->options;
 
-    for (int rank = 0; options->hosts != NULL && rank < options->size; rank++)
-        free((void *)options->hosts[rank]);
-    free((void *)options->hosts);
+    free_texts(options->hosts, options->size);
+    free_texts(options->devices, options->size);
     free((void *)options->pins);
     free((void *)options->session);
     free((void *)options->agreement);

@@ -6,7 +6,8 @@
 #include "transport/tcp/tcp.h"
 
 struct dhole__settings {
-    dhole_options options; /* texts, addresses and pins are copies; the identity is the caller's */
+    dhole_options
+        options; /* texts, addresses, devices and pins are copies; the identity is the caller's */
     bool has_bound;
     struct dhole__address bound; /* of the socket that the caller gave */
 };

@@ -21,6 +21,8 @@ struct pace {
 static const struct pace alone = {5000000, 1000, 8, 64};
 static const struct pace crowded_pace = {200000, 0, 3, 1};
 
+enum { slow_ns = 250000000 };
+
 static void advance(struct dhole__io *io, size_t moved)
 {
     for (int i = 0; i < 2 && moved > 0; i++) {
@@ -105,6 +107,24 @@ static dhole_err sleep_for(struct dhole__io *io, int n, dhole__deadline deadline
     return dhole__io_poll(pfds, count, deadline);
 }
 
+/* Sleeps; says once that it takes long: at *slow_at, 0 when that is yet to be set. */
+static dhole_err sleep_or_say(struct dhole__io *io, int n, dhole__deadline deadline,
+                              const struct dhole__idle *idle, dhole__deadline *slow_at, int64_t now)
+{
+    dhole_err err;
+
+    if (*slow_at == 0 && idle->slow != NULL)
+        *slow_at = now + ((deadline - now) / 4 < slow_ns ? (deadline - now) / 4 : slow_ns);
+    else if (*slow_at == 0)
+        *slow_at = deadline;
+    err = sleep_for(io, n, *slow_at);
+    if (err != DHOLE_ERR_TIMEOUT || *slow_at == deadline)
+        return err;
+    idle->slow(idle->slow_arg);
+    *slow_at = deadline;
+    return DHOLE_OK;
+}
+
 struct spin {
     const struct pace *pace;
     unsigned tries;
@@ -138,6 +158,7 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
                              const struct dhole__idle *idle, bool crowded)
 {
     struct spin spin = {.pace = crowded ? &crowded_pace : &alone};
+    dhole__deadline slow_at = 0;
     bool more = idle->run != NULL;
 
     for (;;) {
@@ -152,13 +173,13 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
             continue;
         }
         if (moved)
-            spin.until = spin.tries = 0;
+            slow_at = spin.until = spin.tries = 0;
         now = spin_once(&spin);
         if (now >= deadline)
             return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
         if (now < spin.until || now == 0)
             continue;
-        err = sleep_for(io, n, deadline);
+        err = sleep_or_say(io, n, deadline, idle, &slow_at, now);
         if (err)
             return err;
     }
@@ -166,7 +187,7 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
 
 dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
 {
-    return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){NULL, NULL}, false);
+    return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){.run = NULL}, false);
 }
 
 dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline)

@@ -46,11 +46,14 @@ static inline size_t dhole__io_left(const struct dhole__io *io)
     return io->iov[0].iov_len + io->iov[1].iov_len;
 }
 
-/* Something useful to do while nothing moves, a microsecond's worth a call; returns whether there
- * is more. run may be NULL. */
+/* What else happens while nothing moves. Both may be NULL. */
 struct dhole__idle {
+    /* Something useful, a microsecond's worth a call; returns whether there is more. */
     int (*run)(void *arg);
     void *arg;
+    /* Called once when nothing has moved for a quarter of a second, or of the time there is. */
+    void (*slow)(void *arg);
+    void *slow_arg;
 };
 
 /* Runs n <= dhole__io_max transfers side by side; two of one kind on one connection belong

@@ -441,9 +441,10 @@ def many_ranks(dhole):
 
 def descriptors_of_ranks(dhole):
     """A rank has its standard streams and nothing of the launcher's."""
-    (line,) = lines(dhole.run("launch", "--", sys.executable, "-c",
-                              "import os; print(sorted(os.listdir('/proc/self/fd')))"))
-    check(line == "[0] ['0', '1', '2', '3']", line)  # 3 is that of the folder
+    got = lines(dhole.run("launch", "-n", "3", "--", sys.executable, "-c",
+                          "import os; print(sorted(os.listdir('/proc/self/fd')))"))
+    expected = [f"[{rank}] ['0', '1', '2', '3']" for rank in range(3)]  # 3 is that of the folder
+    check(sorted(got) == expected, str(got))
 
 
 # --- input and output -------------------------------------------------------------------------------

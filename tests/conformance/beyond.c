@@ -100,45 +100,175 @@ static void send_much(struct rank *r)
     vector_close(&v);
 }
 
-static void sum_much(struct rank *r)
+typedef dhole_err reduction(dhole_group *, const void *, void *, size_t, dhole_dtype);
+
+struct folding {
+    reduction *call;
+    uint8_t (*fold)(uint8_t a, uint8_t b);
+};
+
+static uint8_t add(uint8_t a, uint8_t b)
 {
+    return (uint8_t)(a + b);
+}
+
+static uint8_t greater(uint8_t a, uint8_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint8_t lesser(uint8_t a, uint8_t b)
+{
+    return a < b ? a : b;
+}
+
+static void expect_folded(const struct vector *out, uint8_t (*fold)(uint8_t a, uint8_t b))
+{
+    for (size_t i = 0; i < out->period; i++)
+        ASSERT_MSG(out->data[i] == fold(value(0, i), value(1, i)), "byte %zu", i);
+}
+
+static void reduce_much(struct rank *r)
+{
+    const struct folding *folding = r->arg;
     struct vector in = vector_of(r->rank, BEYOND), out = vector_for(r->rank, BEYOND);
 
-    ASSERT_OK(dhole_all_sum(r->group, in.data, out.data, BEYOND, DHOLE_U8));
-    for (size_t i = 0; i < out.period; i++)
-        ASSERT_MSG(out.data[i] == (uint8_t)(value(0, i) + value(1, i)), "byte %zu", i);
+    ASSERT_OK(folding->call(r->group, in.data, out.data, BEYOND, DHOLE_U8));
+    expect_folded(&out, folding->fold);
     vector_close(&in);
     vector_close(&out);
+}
+
+/* At least `least` bytes, so that parts that follow each other have the same pattern. */
+static size_t whole_periods(size_t least)
+{
+    size_t period = 257 * (size_t)sysconf(_SC_PAGESIZE);
+
+    return (least / period + 1) * period;
 }
 
 /* The parts are small enough, what they make together is not. */
-static void exchange_much(struct rank *r)
+static void scatter_much(struct rank *r)
 {
-    size_t period = 257 * (size_t)sysconf(_SC_PAGESIZE);
-    size_t part = (BEYOND / 2 / period + 1) * period; /* so that the parts have the same pattern */
+    size_t part = whole_periods(BEYOND / 2);
     struct vector in = vector_of(r->rank, 2 * part), out = vector_for(r->rank, part);
 
     ASSERT_OK(dhole_sum_scatter(r->group, in.data, out.data, part, DHOLE_U8));
-    for (size_t i = 0; i < out.period; i++)
-        ASSERT_MSG(out.data[i] == (uint8_t)(value(0, i) + value(1, i)), "byte %zu", i);
+    expect_folded(&out, add);
     vector_close(&in);
     vector_close(&out);
 }
 
-TEST_LIMIT(a_message_of_more_than_2_32_bytes, 300)
+static void expect_pattern(const struct vector *v, int rank)
 {
-    need_room();
-    run_group(&backend_mem, 2, send_much, NULL);
+    for (size_t i = 0; i < v->period; i++)
+        ASSERT_MSG(v->data[i] == value(rank, i), "byte %zu of the pattern", i);
 }
 
-TEST_LIMIT(a_sum_of_more_than_2_32_elements, 300)
+/* Both give the same, as their parts lie one upon the other. */
+static void gather_much(struct rank *r)
+{
+    size_t part = whole_periods(BEYOND);
+    struct vector in = vector_of(0, part), out = vector_for(r->rank, 2 * part);
+
+    ASSERT_OK(dhole_all_gather(r->group, in.data, out.data, part, DHOLE_U8));
+    expect_pattern(&out, 0);
+    vector_close(&in);
+    vector_close(&out);
+}
+
+static void exchange_much(struct rank *r)
+{
+    size_t part = whole_periods(BEYOND / 2);
+    struct vector in = vector_of(0, 2 * part), out = vector_for(r->rank, 2 * part);
+
+    ASSERT_OK(dhole_all_to_all(r->group, in.data, out.data, part, DHOLE_U8));
+    expect_pattern(&out, 0);
+    vector_close(&in);
+    vector_close(&out);
+}
+
+static void broadcast_much(struct rank *r)
+{
+    struct vector v = r->rank == 1 ? vector_of(1, BEYOND) : vector_for(r->rank, BEYOND);
+
+    ASSERT_OK(dhole_broadcast(r->group, v.data, BEYOND, DHOLE_U8, 1));
+    expect_pattern(&v, 1);
+    vector_close(&v);
+}
+
+/* The second time as two requests. */
+static void swap_much(struct rank *r)
+{
+    struct vector in = vector_of(r->rank, BEYOND), out = vector_for(r->rank, BEYOND);
+    dhole_request *request[2];
+
+    ASSERT_OK(
+        dhole_sendrecv(r->group, in.data, BEYOND, !r->rank, out.data, BEYOND, !r->rank, DHOLE_U8));
+    expect_pattern(&out, !r->rank);
+    memset(out.data, 0, out.period);
+    ASSERT_OK(dhole_irecv(r->group, out.data, BEYOND, DHOLE_U8, !r->rank, &request[0]));
+    ASSERT_OK(dhole_isend(r->group, in.data, BEYOND, DHOLE_U8, !r->rank, &request[1]));
+    for (int i = 0; i < 2; i++)
+        ASSERT_OK(dhole_wait(request[i]));
+    expect_pattern(&out, !r->rank);
+    vector_close(&in);
+    vector_close(&out);
+}
+
+static void run_much(const struct backend *backend, rank_body *body, void *arg)
 {
     need_room();
-    run_group(&backend_mem, 2, sum_much, NULL);
+    run_group(backend, 2, body, arg);
+}
+
+/* Lanes count bytes too. */
+TEST_LIMIT(a_message_of_more_than_2_32_bytes_mem, 300)
+{
+    run_much(&backend_mem, send_much, NULL);
+}
+
+TEST_LIMIT(a_message_of_more_than_2_32_bytes_tcp, 300)
+{
+    run_much(&backend_tcp, send_much, NULL);
+}
+
+TEST_LIMIT(a_message_of_more_than_2_32_bytes_rails, 300)
+{
+    run_much(&backend_rails, send_much, NULL);
+}
+
+TEST_LIMIT(a_message_of_more_than_2_32_bytes_sealed, 300)
+{
+    run_much(&backend_shm_sealed, send_much, NULL);
+}
+
+TEST_LIMIT(a_reduction_of_more_than_2_32_elements, 300)
+{
+    static const struct folding foldings[] = {
+        {dhole_all_sum, add}, {dhole_all_max, greater}, {dhole_all_min, lesser}};
+
+    for (size_t i = 0; i < sizeof foldings / sizeof foldings[0]; i++)
+        run_much(i == 0 ? &backend_mem : &backend_shm, reduce_much, (void *)&foldings[i]);
 }
 
 TEST_LIMIT(parts_of_more_than_2_32_bytes_together, 300)
 {
-    need_room();
-    run_group(&backend_mem, 2, exchange_much, NULL);
+    run_much(&backend_mem, scatter_much, NULL);
+    run_much(&backend_shm, exchange_much, NULL);
+}
+
+TEST_LIMIT(a_gather_of_parts_of_more_than_2_32_bytes, 300)
+{
+    run_much(&backend_shm, gather_much, NULL);
+}
+
+TEST_LIMIT(a_broadcast_of_more_than_2_32_bytes, 300)
+{
+    run_much(&backend_shm, broadcast_much, NULL);
+}
+
+TEST_LIMIT(a_swap_of_more_than_2_32_bytes, 300)
+{
+    run_much(&backend_shm, swap_much, NULL);
 }

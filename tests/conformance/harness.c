@@ -7,6 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef FAKE_VERBS
+#include "fake.h"
+#endif
+
 enum { deadline_ms = 20000, run_limit_s = 50, slow_factor = 4 };
 
 const struct backend backend_mem = {.name = "mem"};
@@ -18,6 +22,10 @@ const struct backend backend_mem_sealed = {.name = "mem", .sealed = true};
 const struct backend backend_tcp_sealed = {.name = "tcp", .sealed = true};
 const struct backend backend_rails_sealed = {.name = "tcp", .sealed = true, .rails = true};
 const struct backend backend_shm_sealed = {.name = "shm", .sealed = true};
+const struct backend backend_jaccl = {.name = "jaccl", .queue_pairs = "rc"};
+const struct backend backend_jaccl_uc = {.name = "jaccl", .queue_pairs = "uc", .rails = true};
+const struct backend backend_jaccl_ring = {.name = "jaccl", .queue_pairs = "rc", .ring = true};
+const struct backend backend_jaccl_sealed = {.name = "jaccl", .queue_pairs = "uc", .sealed = true};
 
 struct meeting {
     pthread_mutex_t lock;
@@ -91,6 +99,55 @@ static void add_rails(char address[static 96])
     snprintf(address, 96, "%s,127.0.0.1:%d,%s", first, free_port("127.0.0.1"), first);
 }
 
+/* This rank's part of DHOLE_TEST_RDMA; the first device alone where there are no rails. */
+static void take_device(const char *list, int rank, bool rails, char device[static 64])
+{
+    int n = 1;
+
+    for (const char *c = list; *c != '\0'; c++)
+        n += *c == ';';
+    for (int i = rank % n; i > 0; i--)
+        list += strcspn(list, ";") + 1;
+    snprintf(device, 64, "%.*s", (int)strcspn(list, rails ? ";" : ";,"), list);
+}
+
+static void make_device(const struct world *world, int rank, char device[static 64])
+{
+#ifdef FAKE_VERBS
+    char name[2][16];
+
+    fake_load();
+    /* Whoever sends from memory that is not free yet, or waits for what must come at once, is
+     * found out when messages are on their way for a while. */
+    fake_in_background(world->backend->rails);
+    snprintf(name[0], sizeof name[0], "left%d", rank);
+    snprintf(name[1], sizeof name[1], "right%d", rank);
+    for (int i = 0; i <= world->backend->rails; i++)
+        fake_device(name[i], i == 0 ? "net=1" : "net=2");
+    snprintf(device, 64, world->backend->rails ? "%s,%s" : "%s", name[0], name[1]);
+#else
+    (void)world;
+    (void)rank;
+    (void)device;
+    test_skip("infiniband/verbs.h was missing when this was built");
+#endif
+}
+
+static void add_devices(struct world *world)
+{
+    const char *real = getenv("DHOLE_TEST_RDMA");
+
+    setenv("DHOLE_RDMA_QP", world->backend->queue_pairs, 1);
+    for (int rank = 0; rank < world->size; rank++) {
+        if (real != NULL)
+            take_device(real, rank, world->backend->rails, world->device[rank]);
+        else
+            make_device(world, rank, world->device[rank]);
+        for (int peer = 0; peer < world->size; peer++)
+            world->devices[rank][peer] = peer == rank ? NULL : world->device[rank];
+    }
+}
+
 void world_open(struct world *world, const struct backend *backend, int size)
 {
     static int worlds;
@@ -104,7 +161,7 @@ void world_open(struct world *world, const struct backend *backend, int size)
         if (strcmp(backend->name, "mem") != 0) {
             world->listen_fd[i] = listen_anywhere(world->address[i]);
             world->hosts[i] = world->address[i];
-            if (backend->rails)
+            if (backend->rails && backend->queue_pairs == NULL)
                 add_rails(world->address[i]);
         }
         if (backend->sealed) {
@@ -112,6 +169,8 @@ void world_open(struct world *world, const struct backend *backend, int size)
             dhole_identity_pin(world->identity[i], &world->pin[i]);
         }
     }
+    if (backend->queue_pairs != NULL)
+        add_devices(world);
 }
 
 void world_close(struct world *world)
@@ -141,7 +200,11 @@ dhole_options world_options(const struct world *world, int rank)
     if (world->backend->sealed) {
         options.identity = world->identity[rank];
         options.pins = world->pin;
+        options.seal_rdma = 1;
     }
+    if (world->backend->queue_pairs != NULL)
+        options.devices = world->devices[rank];
+    options.ring = world->backend->ring;
     return options;
 }
 
@@ -246,9 +309,11 @@ void run_group(const struct backend *backend, int size, rank_body *body, void *a
 
 const int *rank_counts(const struct backend *backend)
 {
-    static const int many[] = {1, 2, 3, 4, 7, 8, 0}, few[] = {2, 3, 0};
+    static const int many[] = {1, 2, 3, 4, 7, 8, 0}, real[] = {2, 3, 4, 0}, few[] = {2, 3, 0};
 
-    return backend->sealed ? few : many;
+    if (backend->sealed)
+        return few;
+    return getenv("DHOLE_TEST_RDMA") != NULL ? real : many;
 }
 
 void run_group_of_each_size(const struct backend *backend, rank_body *body, void *arg)

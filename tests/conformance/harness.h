@@ -14,11 +14,16 @@ struct backend {
     const char *name;
     bool sealed;
     bool mixed; /* every other rank says that it is on a second host */
-    bool rails; /* each rank has three addresses */
+    bool rails; /* each rank has three addresses, or two devices */
+
+    /* Of jaccl: which queue pairs, "rc" or "uc", and whether neighbours alone have them. */
+    const char *queue_pairs;
+    bool ring;
 };
 
 extern const struct backend backend_mem, backend_tcp, backend_rails, backend_shm, backend_mixed,
-    backend_mem_sealed, backend_tcp_sealed, backend_rails_sealed, backend_shm_sealed;
+    backend_mem_sealed, backend_tcp_sealed, backend_rails_sealed, backend_shm_sealed, backend_jaccl,
+    backend_jaccl_uc, backend_jaccl_ring, backend_jaccl_sealed;
 
 /* Defines a test for each backend; the body that follows sees it as `backend`. */
 #define ON_EVERY_BACKEND(name)                       \
@@ -59,10 +64,30 @@ extern const struct backend backend_mem, backend_tcp, backend_rails, backend_shm
     {                                                \
         name(&backend_shm_sealed);                   \
     }                                                \
+    TEST(name##_jaccl)                               \
+    {                                                \
+        name(&backend_jaccl);                        \
+    }                                                \
+    TEST(name##_jaccl_uc)                            \
+    {                                                \
+        name(&backend_jaccl_uc);                     \
+    }                                                \
+    TEST(name##_jaccl_ring)                          \
+    {                                                \
+        name(&backend_jaccl_ring);                   \
+    }                                                \
+    TEST(name##_jaccl_sealed)                        \
+    {                                                \
+        name(&backend_jaccl_sealed);                 \
+    }                                                \
     static void name(const struct backend *backend)
 
 /* What `size` ranks need to find each other: addresses with listening sockets, identities and
- * pins, whichever the backend takes. */
+ * pins, and RDMA devices, whichever the backend takes.
+ *
+ * The devices are those of tests/rdma/fake, through which threads alone reach each other. With
+ * DHOLE_TEST_RDMA they are this machine's: "rxe0,rxe2;rxe1,rxe3" gives ranks rxe0 and rxe1 in
+ * turn, or where they have two, rxe0 and rxe2, rxe1 and rxe3. */
 struct world {
     const struct backend *backend;
     int size;
@@ -71,6 +96,8 @@ struct world {
     const char *hosts[ranks_max];
     dhole_identity *identity[ranks_max];
     dhole_pin pin[ranks_max];
+    char device[ranks_max][64];
+    const char *devices[ranks_max][ranks_max]; /* of one rank: those that lead to each */
     char session[32];
 };
 

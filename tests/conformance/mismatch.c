@@ -281,3 +281,145 @@ ON_EVERY_BACKEND(disagreements_with_oneself)
     for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
         run_group(backend, 3, disagree_with_oneself, (void *)&alone[i]);
 }
+
+/* Disagreements in which nobody sends anything: each waits for another one's part. */
+static void take_from_the_next(struct rank *r)
+{
+    size_t count = *(const size_t *)r->arg;
+    int64_t begin = now_ms();
+
+    ASSERT_ERR(dhole_broadcast(r->group, buffer_of(r), count, DHOLE_F32, (r->rank + 1) % r->size),
+               DHOLE_ERR_MISMATCH);
+    ASSERT(now_ms() - begin < patient(in_time_ms));
+    ASSERT_CONTAINS(dhole_error_message(), "root 0");
+    ASSERT_CONTAINS(dhole_error_message(), r->size == 2 ? "root 1" : "calls broadcast");
+}
+
+ON_EVERY_BACKEND(every_rank_takes_another_for_the_root)
+{
+    static const size_t counts[] = {0, 5, big};
+
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        run_group(backend, 2, take_from_the_next, (void *)&counts[i]);
+}
+
+static dhole_err take_broadcast_from_1(struct rank *r)
+{
+    return dhole_broadcast(r->group, buffer_of(r), 5, DHOLE_F32, 1);
+}
+
+/* These take their time, and what they show is of the control connections. */
+#define ON_SOME_BACKENDS(name)     \
+    TEST(name##_mem)               \
+    {                              \
+        name(&backend_mem);        \
+    }                              \
+    TEST(name##_shm)               \
+    {                              \
+        name(&backend_shm);        \
+    }                              \
+    TEST(name##_tcp_sealed)        \
+    {                              \
+        name(&backend_tcp_sealed); \
+    }
+
+static const struct disagreement deadlocks[] = {
+    {"both receive", recv_6, recv_6, {"from rank 0", "from rank 1"}},
+    {"a broadcast and a message", recv_6, take_broadcast_from_1, {"from rank 0", "broadcast of 5"}},
+};
+
+/* Whose order is wrong, nobody can tell before the time is over. */
+static void wait_for_each_other(struct rank *r)
+{
+    const struct disagreement *d = r->arg;
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1000)));
+    ASSERT_ERR((r->rank == 1 ? d->last : d->others)(r), DHOLE_ERR_MISMATCH);
+    for (int i = 0; i < 2; i++)
+        ASSERT_CONTAINS(dhole_error_message(), d->quotes[i]);
+}
+
+static void ranks_that_wait_for_each_other(const struct backend *backend)
+{
+    for (size_t i = 0; i < sizeof deadlocks / sizeof deadlocks[0]; i++)
+        run_group(backend, 2, wait_for_each_other, (void *)&deadlocks[i]);
+}
+
+ON_SOME_BACKENDS(ranks_that_wait_for_each_other)
+
+/* Rank 0 calls on one group, the others on another: both are told of both. */
+static void call_on(struct rank *r, dhole_group *one, dhole_group *other)
+{
+    float *data = buffer_of(r);
+    dhole_err err;
+
+    ASSERT_OK(dhole_set_timeout(one, patient(1000)));
+    ASSERT_OK(dhole_set_timeout(other, patient(1000)));
+    err = r->rank == 0 ? dhole_all_sum(one, data, data, 5, DHOLE_F32)
+                       : dhole_all_gather(other, data, data + big, 3, DHOLE_F32);
+    ASSERT_MSG(err == DHOLE_ERR_MISMATCH, "rank %d got %s (%s)", r->rank, dhole_error_name(err),
+               dhole_error_message());
+    ASSERT_CONTAINS(dhole_error_message(), "all_sum of 5 float32");
+    ASSERT_CONTAINS(dhole_error_message(), "all_gather of 3 float32");
+    ASSERT_CONTAINS(dhole_error_message(), r->options.session);
+    ASSERT_ERR(dhole_barrier(one), DHOLE_ERR_MISMATCH);
+    ASSERT_ERR(dhole_barrier(other), DHOLE_ERR_MISMATCH);
+}
+
+static void call_on_a_part(struct rank *r)
+{
+    dhole_group *part, *turned;
+
+    ASSERT_OK(dhole_split(r->group, r->rank < 2 ? 0 : -1, r->size - r->rank, &turned));
+    ASSERT_OK(dhole_split(r->group, r->rank < 2 ? 0 : -1, 0, &part));
+    if (r->rank < 2)
+        call_on(r, turned, part);
+    ranks_meet(r);
+    dhole_group_free(part);
+    dhole_group_free(turned);
+}
+
+static void call_on_another(struct rank *r)
+{
+    dhole_group *other;
+
+    r->options.session = "another";
+    ASSERT_OK(dhole_init(&r->options, &other));
+    call_on(r, r->group, other);
+    ranks_meet(r);
+    dhole_group_free(other);
+}
+
+static void ranks_that_call_on_different_groups(const struct backend *backend)
+{
+    run_group(backend, 2, call_on_a_part, NULL);
+    run_group(backend, 3, call_on_a_part, NULL);
+    run_group(backend, 2, call_on_another, NULL);
+}
+
+ON_SOME_BACKENDS(ranks_that_call_on_different_groups)
+
+/* Late is not different: rank 1 waits in the other group for a rank that is not late, and rank 2
+ * for nobody. */
+static void be_late(struct rank *r)
+{
+    dhole_group *pair;
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_split(r->group, r->rank < 2 ? 0 : -1, 0, &pair));
+    ASSERT_OK(dhole_set_timeout(r->group, patient(800)));
+    if (r->rank < 2) {
+        ASSERT_ERR(dhole_all_sum(r->group, data, data, 5, DHOLE_F32), DHOLE_ERR_TIMEOUT);
+        ASSERT_CONTAINS(dhole_error_message(), "rank 2");
+        ASSERT_OK(dhole_barrier(pair));
+    }
+    ranks_meet(r);
+    dhole_group_free(pair);
+}
+
+static void who_is_late_does_not_disagree(const struct backend *backend)
+{
+    run_group(backend, 3, be_late, NULL);
+}
+
+ON_SOME_BACKENDS(who_is_late_does_not_disagree)

@@ -17,7 +17,7 @@ struct relay {
     char address[32];
     int to_port;
     atomic_long bytes;
-    atomic_bool cut;
+    atomic_bool cut, held;
 };
 
 static void pump(struct relay *relay, int from, int to)
@@ -54,7 +54,7 @@ static void *run_relay(void *arg)
         struct pollfd pfds[2] = {{.fd = fd[0], .events = POLLIN}, {.fd = fd[1], .events = POLLIN}};
         poll(pfds, 2, 20);
         for (int side = 0; side < 2; side++)
-            if (pfds[side].revents != 0)
+            if (pfds[side].revents != 0 && !atomic_load(&relay->held))
                 pump(relay, fd[side], fd[!side]);
     }
     close(fd[0]);
@@ -165,6 +165,32 @@ TEST(a_lost_rail_is_an_error_that_names_it)
 {
     with_relay(&backend_tcp, lose_one);
     with_relay(&backend_tcp_sealed, lose_one);
+}
+
+/* A rail that falls silent while the other one works. */
+static void hold_one(struct rank *r)
+{
+    struct relay *relay = r->arg;
+    float *own = data[r->rank];
+    int64_t begin;
+
+    join(r, relay);
+    ASSERT_OK(dhole_all_sum(r->group, own, own, count, DHOLE_F32));
+    ranks_meet(r);
+    atomic_store(&relay->held, true);
+    begin = now_ms();
+    ASSERT_OK(dhole_set_timeout(r->group, patient(500)));
+    ASSERT_ERR(dhole_all_sum(r->group, own, own, count, DHOLE_F32), DHOLE_ERR_TIMEOUT);
+    ASSERT(now_ms() - begin < patient(4000));
+    ASSERT_CONTAINS(dhole_error_message(), "rank ");
+    atomic_store(&relay->cut, true);
+    leave(r, relay);
+}
+
+TEST(a_silent_rail_ends_the_call_in_time)
+{
+    with_relay(&backend_tcp, hold_one);
+    with_relay(&backend_tcp_sealed, hold_one);
 }
 
 static void have_others(struct rank *r)

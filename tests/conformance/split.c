@@ -1,6 +1,10 @@
 /* Groups made of parts of a group. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 
+#include "base/sys.h"
 #include "harness.h"
 
 /* The sum of the old ranks in the new group, which is freed. */
@@ -274,4 +278,35 @@ TEST(several_addresses_split_tcp)
 TEST(several_addresses_split_tcp_sealed)
 {
     split_rails_on(&backend_tcp_sealed);
+}
+
+/* As if every port were taken that is not kept from when it was told to the others. */
+static int bind_to_any_port(int fd, const struct sockaddr *address, socklen_t length)
+{
+    if (address->sa_family == AF_INET && ((const struct sockaddr_in *)address)->sin_port != 0) {
+        errno = EADDRINUSE;
+        return -1;
+    }
+    return bind(fd, address, length);
+}
+
+static void split_with_ports_taken(struct rank *r)
+{
+    dhole_group *part;
+
+    ranks_meet(r);
+    if (r->rank == 0)
+        dhole__sys.bind = bind_to_any_port;
+    ranks_meet(r);
+    ASSERT_OK(dhole_split(r->group, 0, -1, &part));
+    ASSERT_EQ(sum_in(part, 1), r->size);
+    dhole_group_free(part);
+}
+
+TEST(a_port_that_was_told_is_kept)
+{
+    const struct dhole__sys real = dhole__sys;
+
+    run_group(&backend_rails, 3, split_with_ports_taken, NULL);
+    dhole__sys = real;
 }

@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ BUILD = ROOT / "build"
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 REASON = re.compile(r"^skipped(?: [^:]+)?: (.*)$", re.M)
 FUZZ_SECONDS = 20
+RDMA_SECONDS = 1800
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -122,12 +124,14 @@ ONCE = "^test_(conformance_beyond|multiproc_launchers)"
 
 def house(tally):
     run(tally, "script/check-layers")
+    run(tally, "script/check-upstream")
     if not lacks(tally, "clang-format"):
         run(tally, "script/format", "--check")
     files = [p for folder in ("script", ".ci", "tests") for p in (ROOT / folder).rglob("*") if p.is_file()]
     if not lacks(tally, "shellcheck"):
         run(tally, "shellcheck", "-x", *(p for p in files if p.read_bytes().startswith(b"#!/bin/sh")))
     run(tally, "tests/house/check-layers.sh")
+    run(tally, "tests/house/check-upstream.sh")
 
 
 def release(tally):
@@ -143,6 +147,8 @@ def program(tally):
     run(tally, sys.executable, "tests/cli/run.py", *common, "--asan-dhole", BUILD / "asan/bin/dhole",
         env=SANITIZER_OPTIONS)
     run(tally, sys.executable, "tests/cli/bench.py", *common[:2])
+    fake = ["--fake-verbs", BUILD / "release/tests/libfake-verbs.so"]
+    run(tally, sys.executable, "tests/cli/doctor.py", *common[:2], *fake)
     launch = [sys.executable, "tests/cli/launch.py", "--launched", BUILD / "release/bin/launched"]
     run(tally, *launch, "--dhole", BUILD / "release/bin/dhole")
     run(tally, *launch, "--dhole", BUILD / "asan/bin/dhole", "--only", "launch:", env=SANITIZER_OPTIONS)
@@ -209,7 +215,21 @@ def macos(tally):
     run(tally, "script/check-macos")
 
 
-SUITES = [house, release, program, install, clang, asan, tsan, fuzz, tidy, aarch64, macos]
+def rdma(tally):
+    """On soft-RoCE, in virtual machines: one, and two that a network joins."""
+    if platform.machine() != "x86_64" or not shutil.which("apt-get"):
+        tally.skip("the virtual machines are for x86-64 with Debian's archive")
+    elif build(tally, "release"):
+        start = ["script/rdma-vm", "--build", BUILD / "release", "--limit", RDMA_SECONDS]
+        real = "python3 tests/rdma/vm/real.py"
+        model = shlex.quote(os.environ["DHOLE_TEST_MODEL"])
+        run(tally, *start, "--devices", 4, "tests/rdma/vm/conformance")
+        run(tally, *start, "--devices", 4, f"{real} one --model {model}")
+        run(tally, *start, f"{real} fast")
+        run(tally, *start, "--machines", 2, "--devices", 2, f"{real} two")
+
+
+SUITES = [house, release, program, install, clang, asan, tsan, fuzz, tidy, aarch64, macos, rdma]
 QUICK = [house, release, program]
 
 

@@ -167,24 +167,91 @@ TEST(a_hostfile_without_rank_is_an_error)
     expect_config_error(NULL, "DHOLE_RANK is not");
 }
 
-/* mlx #3442: jaccl is set up in full, and must not become a group of one. */
+static void write_devices(const char *text)
+{
+    char path[256];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/devices.json", test_dir());
+    f = fopen(path, "w");
+    ASSERT(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+    setenv("MLX_IBV_DEVICES", path, 1);
+}
+
+/* mlx #3442: jaccl is set up in full, and must not become a group of one where there is no RDMA. */
 TEST(mlx_3442_a_cluster_of_another_backend_is_not_ignored)
 {
     dhole_group *group = NULL;
 
     clear_environment();
+    setenv("DHOLE_VERBS_LIBRARY", "/no/such/libibverbs.so", 1);
     setenv("MLX_RANK", "0", 1);
-    setenv("MLX_IBV_DEVICES", "/tmp/devices.json", 1);
+    write_devices("[[null, \"a\"], [\"a\", null]]");
     expect_config_error(NULL, "MLX_JACCL_COORDINATOR");
     setenv("MLX_JACCL_COORDINATOR", "10.0.0.1:5000", 1);
     ASSERT_ERR(dhole_init(NULL, &group), DHOLE_ERR_UNSUPPORTED);
-    ASSERT_CONTAINS(dhole_error_message(), "no jaccl backend");
+    ASSERT_CONTAINS(dhole_error_message(), "RDMA");
     ASSERT(group == NULL);
+    ASSERT(!dhole_is_available("jaccl"));
+    setenv("MLX_IBV_DEVICES", "/no/such/file.json", 1);
+    expect_config_error(NULL, "MLX_IBV_DEVICES: cannot open /no/such/file.json");
+    write_devices("[[null, \"a\"], [\"a\"");
+    expect_config_error(NULL, "devices.json");
+    write_devices("[[null, \"a\"], [null, null]]");
+    expect_config_error(NULL, "devices.json: row 1, column 0: no device leads from rank 1");
+}
+
+TEST(a_matrix_with_one_row_is_a_group_of_one)
+{
+    dhole_group *group;
+
+    clear_environment();
+    setenv("DHOLE_VERBS_LIBRARY", "/no/such/libibverbs.so", 1);
+    setenv("JACCL_RANK", "0", 1);
+    setenv("JACCL_COORDINATOR", "10.0.0.1:5000", 1);
+    write_devices("[[null]]");
+    ASSERT_OK(dhole_init(NULL, &group));
+    ASSERT_EQ(dhole_size(group), 1);
+    dhole_group_free(group);
+}
+
+TEST(jaccl_needs_its_own_variables)
+{
+    dhole_options jaccl = DHOLE_OPTIONS_INIT;
+
+    clear_environment();
+    write_hostfile("\"%s\"");
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    jaccl.backend = "jaccl";
+    expect_config_error(&jaccl, "set JACCL_RANK, JACCL_IBV_DEVICES and JACCL_COORDINATOR");
+}
+
+TEST(devices_are_for_jaccl_and_jaccl_needs_them)
+{
+    static const char *const hosts[] = {"127.0.0.1:1", "127.0.0.1:2"};
+    static const char *const devices[] = {NULL, "a"}, *const none[] = {NULL, NULL};
+    dhole_options options = DHOLE_OPTIONS_INIT;
+    dhole_group *group = NULL;
+
+    clear_environment();
+    options.size = 2;
+    options.hosts = hosts;
+    options.backend = "jaccl";
+    ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(dhole_error_message(), "needs this rank's row of the device matrix");
+    options.devices = none;
+    ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(dhole_error_message(), "row 0, column 1: no device");
+    options.devices = devices;
+    options.backend = "ring";
+    ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(dhole_error_message(), "devices are for backend jaccl, this is tcp");
 }
 
 TEST(backends_of_mlx_that_are_not_built_are_named)
 {
-    static const char *const names[] = {"jaccl", "nccl", "mpi"};
+    static const char *const names[] = {"nccl", "mpi"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         dhole_options options = DHOLE_OPTIONS_INIT;

@@ -20,16 +20,30 @@ static void clear_environment(void)
     setenv("TMPDIR", test_dir(), 1);
 }
 
-static const char *write_hostfile(const char *text)
+static void write_file(const char *name, const char *text, char path[static 128])
 {
-    static char path[128];
     FILE *file;
 
-    snprintf(path, sizeof path, "%s/hosts.json", test_dir());
+    snprintf(path, 128, "%s/%s", test_dir(), name);
     file = fopen(path, "w");
     ASSERT(file != NULL);
     fputs(text, file);
     fclose(file);
+}
+
+static const char *write_hostfile(const char *text)
+{
+    static char path[128];
+
+    write_file("hosts.json", text, path);
+    return path;
+}
+
+static const char *write_devices(const char *text)
+{
+    static char path[128];
+
+    write_file("devices.json", text, path);
     return path;
 }
 
@@ -67,6 +81,9 @@ static void set_variable(char *assignment)
     *value++ = '\0';
     if (strcmp(value, "two.json") == 0)
         value = (char *)write_hostfile("[[\"10.0.0.1:5000\"], [\"10.0.0.2:5000\"]]");
+    if (strcmp(value, "devices.json") == 0)
+        value =
+            (char *)write_devices("[[null, \"rdma_en2\"], [[\"rdma_en2\", \"rdma_en3\"], null]]");
     if (strcmp(assignment, "PMI_FD") == 0) {
         ASSERT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
         snprintf(number, sizeof number, "%d", pair[0]);
@@ -103,7 +120,7 @@ static void check_row(char *variables, char *result, char *where)
     clear_environment();
     for (char *one; (one = next_quoted(&variables)) != NULL;)
         set_variable(one);
-    err = dhole__env_read(true, &env);
+    err = dhole__env_read("any", &env);
     if (sscanf(result, "rank %d of %d", &rank, &size) == 2) {
         ASSERT_OK(err);
         ASSERT_EQ(env.rank, rank);
@@ -149,7 +166,7 @@ TEST(a_variable_that_is_empty_is_not_set)
     clear_environment();
     setenv("MLX_RANK", "", 1);
     setenv("DHOLE_RANK", "", 1);
-    ASSERT_OK(dhole__env_read(true, &env));
+    ASSERT_OK(dhole__env_read("any", &env));
     ASSERT(env.named_by == NULL);
     ASSERT_EQ(env.size, 1);
 }
@@ -171,7 +188,7 @@ TEST(mlx_3442_half_a_cluster_is_an_error)
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++) {
         clear_environment();
         setenv(variables[i], "1", 1);
-        ASSERT_ERR(dhole__env_read(true, &env), DHOLE_ERR_CONFIG);
+        ASSERT_ERR(dhole__env_read("any", &env), DHOLE_ERR_CONFIG);
         ASSERT_CONTAINS(dhole_error_message(), variables[i]);
     }
 }
@@ -182,10 +199,10 @@ TEST(a_named_backend_looks_at_what_it_can_join)
 
     clear_environment();
     setenv("MLX_IBV_DEVICES", "devices.json", 1);
-    ASSERT_OK(dhole__env_read(false, &env));
+    ASSERT_OK(dhole__env_read("ring", &env));
     ASSERT(env.named_by == NULL);
     setenv("MLX_RANK", "0", 1);
-    ASSERT_ERR(dhole__env_read(false, &env), DHOLE_ERR_CONFIG);
+    ASSERT_ERR(dhole__env_read("ring", &env), DHOLE_ERR_CONFIG);
     ASSERT_CONTAINS(dhole_error_message(), "MLX_HOSTFILE is not");
 }
 
@@ -205,13 +222,79 @@ TEST(both_forms_of_host_file_keep_every_address)
         clear_environment();
         setenv("MLX_RANK", "2", 1);
         setenv("MLX_HOSTFILE", write_hostfile(cases[i].text), 1);
-        ASSERT_OK(dhole__env_read(true, &env));
+        ASSERT_OK(dhole__env_read("any", &env));
         ASSERT_EQ(env.rank, 2);
         ASSERT_EQ(env.size, 3);
         ASSERT_EQ(env.hosts.rails, cases[i].rails);
         ASSERT_STR(env.hosts.hosts[2], cases[i].last);
         dhole__env_free(&env);
     }
+}
+
+static void set_jaccl(const char *rank, const char *devices)
+{
+    clear_environment();
+    setenv("JACCL_RANK", rank, 1);
+    setenv("JACCL_COORDINATOR", "10.0.0.1:5000", 1);
+    setenv("JACCL_IBV_DEVICES", write_devices(devices), 1);
+}
+
+TEST(each_rank_has_its_row_of_the_device_matrix)
+{
+    struct dhole__env env;
+    const char *const *row;
+
+    set_jaccl("1", "[[null, \"a\", [\"b\"]], [[\"c\", \"d\"], [], \"e\"], [\"f\", \"g\", null]]");
+    ASSERT_OK(dhole__env_read("any", &env));
+    ASSERT_STR(env.backend, "jaccl");
+    ASSERT_EQ(env.rank, 1);
+    ASSERT_EQ(env.size, 3);
+    ASSERT_EQ(env.ring, false);
+    row = dhole__devices_row(&env.devices, env.rank);
+    ASSERT_STR(row[0], "c,d");
+    ASSERT(row[1] == NULL);
+    ASSERT_STR(row[2], "e");
+    dhole__env_free(&env);
+}
+
+TEST(a_ring_is_a_boolean)
+{
+    static const struct {
+        const char *value;
+        bool ring;
+    } cases[] = {
+        {"", false},    {"0", false},  {"false", false}, {"FALSE", false},
+        {"off", false}, {"no", false}, {"No", false},    {"1", true},
+        {"true", true}, {"on", true},  {"yes", true},    {"ring", true},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static const char *const variables[] = {"JACCL_RING", "MLX_JACCL_RING"};
+        for (int k = 0; k < 2; k++) {
+            struct dhole__env env;
+            set_jaccl("0", "[[null, \"a\"], [\"a\", null]]");
+            setenv(variables[k], cases[i].value, 1);
+            ASSERT_OK(dhole__env_read("jaccl", &env));
+            ASSERT_MSG(env.ring == cases[i].ring, "%s=\"%s\"", variables[k], cases[i].value);
+            dhole__env_free(&env);
+        }
+    }
+}
+
+TEST(jaccl_looks_at_what_is_set_for_it_only)
+{
+    struct dhole__env env;
+
+    set_jaccl("1", "[[null, \"a\"], [\"a\", null]]");
+    setenv("DHOLE_RANK", "7", 1);
+    setenv("MLX_HOSTFILE", "/no/such/file", 1);
+    ASSERT_OK(dhole__env_read("jaccl", &env));
+    ASSERT_EQ(env.rank, 1);
+    dhole__env_free(&env);
+    clear_environment();
+    setenv("DHOLE_RANK", "7", 1);
+    ASSERT_OK(dhole__env_read("jaccl", &env));
+    ASSERT(env.named_by == NULL);
 }
 
 TEST(bad_values_are_named)
@@ -242,7 +325,7 @@ TEST(bad_values_are_named)
         struct dhole__env env;
         setenv("DHOLE_RANK", cases[i].rank, 1);
         setenv("DHOLE_HOSTFILE", write_hostfile(cases[i].text), 1);
-        ASSERT_ERR(dhole__env_read(true, &env), DHOLE_ERR_CONFIG);
+        ASSERT_ERR(dhole__env_read("any", &env), DHOLE_ERR_CONFIG);
         ASSERT_CONTAINS(dhole_error_message(), cases[i].expected);
     }
 }
@@ -260,7 +343,7 @@ TEST(ranks_of_one_job_meet_at_one_place_and_jobs_at_different_ones)
         setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
         setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2", 1);
         setenv("PMIX_NAMESPACE", starts[i].id, 1);
-        ASSERT_OK(dhole__env_read(true, &env[i]));
+        ASSERT_OK(dhole__env_read("any", &env[i]));
     }
     ASSERT_STR(env[0].coordinator, env[1].coordinator);
     ASSERT_STR(env[0].session, env[1].session);
@@ -280,10 +363,10 @@ TEST(a_directory_that_others_may_enter_is_refused)
     setenv("MASTER_ADDR", "a", 1);
     setenv("MASTER_PORT", "29500", 1);
     setenv("TORCHELASTIC_RUN_ID", "x", 1);
-    ASSERT_OK(dhole__env_read(true, &env));
+    ASSERT_OK(dhole__env_read("any", &env));
     snprintf(path, sizeof path, "%s/dhole-%lu", test_dir(), (unsigned long)geteuid());
     ASSERT(chmod(path, 0777) == 0);
-    ASSERT_ERR(dhole__env_read(true, &env), DHOLE_ERR_CONFIG);
+    ASSERT_ERR(dhole__env_read("any", &env), DHOLE_ERR_CONFIG);
     ASSERT_CONTAINS(dhole_error_message(), path);
 }
 

@@ -479,3 +479,146 @@ TEST(a_path_that_is_too_long_is_named)
     ASSERT_ERR(r.err, DHOLE_ERR_CONFIG);
     ASSERT_CONTAINS(r.message, "too long");
 }
+
+/* A program's own way to tell every rank what each has: here they are threads. */
+struct gathering {
+    pthread_mutex_t lock;
+    pthread_cond_t all_here;
+    int size, here, result;
+    char *all;
+};
+
+struct gatherer {
+    struct gathering *gathering;
+    dhole_options options;
+    const char *hosts[ranks_max]; /* its own alone */
+    dhole_err err;
+    char message[dhole__message_max];
+    pthread_t thread;
+};
+
+static int gather(void *arg, const void *own, void *all, size_t size)
+{
+    struct gatherer *r = arg;
+    struct gathering *g = r->gathering;
+
+    pthread_mutex_lock(&g->lock);
+    if (g->all == NULL)
+        g->all = calloc((size_t)g->size, size);
+    memcpy(g->all + (size_t)r->options.rank * size, own, size);
+    g->here++;
+    pthread_cond_broadcast(&g->all_here);
+    while (g->here < g->size)
+        pthread_cond_wait(&g->all_here, &g->lock);
+    memcpy(all, g->all, (size_t)g->size * size);
+    pthread_mutex_unlock(&g->lock);
+    return g->result;
+}
+
+static void *join_by_gathering(void *arg)
+{
+    struct gatherer *r = arg;
+    dhole_group *group = NULL;
+    int32_t one = 1, sum = 0;
+
+    r->err = dhole_init(&r->options, &group);
+    snprintf(r->message, sizeof r->message, "%s", r->err ? dhole_error_message() : "");
+    if (r->err)
+        return NULL;
+    ASSERT_EQ(dhole_rank(group), r->options.rank);
+    ASSERT_OK(dhole_all_sum(group, &one, &sum, 1, DHOLE_I32));
+    ASSERT_EQ(sum, r->options.size);
+    dhole_group_free(group);
+    return NULL;
+}
+
+/* Rank `odd` listens at another place than the others. */
+static void run_gathering(struct gatherer *ranks, int size, int odd, const char *odd_host,
+                          int result)
+{
+    struct gathering gathering = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                  .all_here = PTHREAD_COND_INITIALIZER,
+                                  .size = size,
+                                  .result = result};
+
+    for (int i = 0; i < size; i++) {
+        struct gatherer *r = &ranks[i];
+        *r = (struct gatherer){.gathering = &gathering, .options = DHOLE_OPTIONS_INIT};
+        r->hosts[i] = i == odd ? odd_host : "127.0.0.1:0";
+        r->options.backend = "ring";
+        r->options.rank = i;
+        r->options.size = size;
+        r->options.hosts = r->hosts;
+        r->options.all_gather = gather;
+        r->options.all_gather_arg = r;
+        r->options.connect_timeout_ms = patience_ms;
+        ASSERT(pthread_create(&r->thread, NULL, join_by_gathering, r) == 0);
+    }
+    for (int i = 0; i < size; i++)
+        ASSERT(pthread_join(ranks[i].thread, NULL) == 0);
+    free(gathering.all);
+}
+
+TEST(ranks_meet_by_the_program_s_own_all_gather)
+{
+    struct gatherer ranks[ranks_max];
+
+    for (int size = 2; size <= ranks_max; size += 3) {
+        run_gathering(ranks, size, -1, NULL, 0);
+        for (int i = 0; i < size; i++)
+            ASSERT_MSG(ranks[i].err == DHOLE_OK, "rank %d: %s", i, ranks[i].message);
+    }
+}
+
+TEST(all_learn_of_a_rank_that_cannot_listen)
+{
+    struct gatherer ranks[3];
+
+    run_gathering(ranks, 3, 1, "192.0.2.1:0", 0); /* an address of nobody's */
+    ASSERT_ERR(ranks[1].err, DHOLE_ERR_SYSTEM);
+    ASSERT_CONTAINS(ranks[1].message, "cannot listen");
+    for (int i = 0; i < 3; i += 2) {
+        ASSERT_ERR(ranks[i].err, DHOLE_ERR_PEER_LOST);
+        ASSERT_CONTAINS(ranks[i].message, "rank 1 has no place to listen");
+    }
+    run_gathering(ranks, 3, 2, "127.0.0.1:0,127.0.0.1:0", 0);
+    ASSERT_ERR(ranks[2].err, DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(ranks[2].message, "hosts[2] is \"127.0.0.1:0,127.0.0.1:0\": expected the one");
+    ASSERT_ERR(ranks[0].err, DHOLE_ERR_PEER_LOST);
+}
+
+TEST(an_all_gather_that_fails_is_an_error)
+{
+    struct gatherer ranks[2];
+
+    run_gathering(ranks, 2, -1, NULL, 77);
+    for (int i = 0; i < 2; i++) {
+        ASSERT_ERR(ranks[i].err, DHOLE_ERR_SYSTEM);
+        ASSERT_CONTAINS(ranks[i].message, "all_gather failed with 77");
+    }
+}
+
+static int give_rubbish(void *arg, const void *own, void *all, size_t size)
+{
+    const struct gatherer *r = arg;
+
+    (void)own;
+    memset(all, 'x', (size_t)r->options.size * size);
+    return 0;
+}
+
+TEST(what_all_gather_gives_is_checked)
+{
+    struct gatherer r = {.options = DHOLE_OPTIONS_INIT, .hosts = {"127.0.0.1:0"}};
+    dhole_group *group = NULL;
+
+    r.options.size = 2;
+    r.options.hosts = r.hosts;
+    r.options.all_gather = give_rubbish;
+    r.options.all_gather_arg = &r;
+    ASSERT_ERR(dhole_init(&r.options, &group), DHOLE_ERR_PROTOCOL);
+    ASSERT_CONTAINS(dhole_error_message(), "all_gather gave no address for rank 0");
+    r.options.listen_fd = 0;
+    ASSERT_ERR(dhole_init(&r.options, &group), DHOLE_ERR_INVALID);
+    ASSERT_CONTAINS(dhole_error_message(), "listen_fd and all_gather");
+}

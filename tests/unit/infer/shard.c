@@ -109,6 +109,22 @@ TEST(tp_gives_no_rank_more_of_everything)
     ASSERT(first.vocab.count <= last.vocab.count);
 }
 
+/* mlx #4465: SmolLM2-135M, whose 9 heads and 3 KV heads two ranks cannot halve. */
+TEST(mlx_4465_heads_that_do_not_divide)
+{
+    struct dhole__share share[2];
+    struct fake f;
+
+    fake_model(&f, 30, 3, 3, 64, 1536);
+    for (int rank = 0; rank < 2; rank++)
+        ASSERT_OK(dhole__share_tp(&f.llama, 2, rank, &share[rank]));
+    ASSERT_EQ(share[0].kv_heads.count, 2);
+    ASSERT_EQ(share[1].kv_heads.count, 1);
+    ASSERT_EQ(share[0].ffn.count + share[1].ffn.count, 1536);
+    ASSERT_EQ(share[0].layers.count, 30);
+    ASSERT_EQ(share[1].layers.count, 30);
+}
+
 /* Three heads of 8 columns lie in one block of 32, which no rank may cut. */
 TEST(tp_never_cuts_through_a_block)
 {

@@ -14,6 +14,10 @@
 #include "transport/io.h"
 #include "transport/shm/shm.h"
 
+#ifdef FAKE_VERBS
+#include "ends.h"
+#endif
+
 enum { big = 3 << 20 };
 
 static void shm_pair(struct dhole__conn *out[2])
@@ -28,9 +32,42 @@ static void shm_pair(struct dhole__conn *out[2])
             ASSERT_OK(dhole__shm_step(out[side], &done[side]));
 }
 
-enum { kinds = 3 };
+#ifdef FAKE_VERBS
 
-static void (*const pairs[kinds])(struct dhole__conn *out[2]) = {tcp_pair, mem_pair, shm_pair};
+/* Their devices stay open until the process ends. */
+static void rdma_pair(const char *devices, struct dhole__conn *out[2])
+{
+    static struct ends kept[16];
+    static int n;
+
+    ASSERT(n < 16);
+    fake_device("a", devices);
+    fake_device("b", devices);
+    ends_open(&kept[n], "a", "b");
+    out[0] = kept[n].conn[0];
+    out[1] = kept[n].conn[1];
+    n++;
+}
+
+static void rc_pair(struct dhole__conn *out[2])
+{
+    rdma_pair("qp=rc", out);
+}
+
+static void uc_pair(struct dhole__conn *out[2])
+{
+    rdma_pair("qp=uc", out);
+}
+
+#define RDMA_PAIRS rc_pair, uc_pair,
+#else
+#define RDMA_PAIRS
+#endif
+
+static void (*const pairs[])(struct dhole__conn *out[2]) = {RDMA_PAIRS tcp_pair, mem_pair,
+                                                            shm_pair};
+
+enum { kinds = sizeof pairs / sizeof pairs[0] };
 
 static void with_each_kind(void (*run)(struct dhole__conn *c[2]))
 {
