@@ -37,7 +37,7 @@ class Ranks:
         matrix = [[None if rank == peer else devices[rank] for peer in range(n)] for rank in range(n)]
         self.numbers = []
         for rank, host in enumerate(hosts):
-            path = f"/run/devices.{Ranks.port}.json"
+            path = f"/run/devices.{Ranks.port}.{rank}.json"
             host.shell(f"echo '{json.dumps(matrix)}' >{path}")
             self.numbers.append(host.start(words, {
                 "JACCL_RANK": str(rank), "JACCL_IBV_DEVICES": path, "JACCL_RING": str(int(ring)),

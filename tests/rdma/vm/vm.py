@@ -76,7 +76,7 @@ def qemu(args, machine, accelerator, image, cables):
     words = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", accelerator,
              "-cpu", "max", "-smp", args.cpus, "-m", args.memory, "-nodefaults", "-no-reboot",
              "-display", "none", "-serial", "stdio", "-kernel", args.kernel / "vmlinuz", "-initrd",
-             image, "-append", "console=ttyS0 quiet panic=-1", "-virtfs",
+             image, "-append", "console=ttyS0 quiet panic=-1 clocksource=tsc tsc=reliable", "-virtfs",
              "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]
     for i, cable in enumerate(cables):
         words += ["-netdev", f"socket,id=cable{i},fd={cable}", "-device",
