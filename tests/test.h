@@ -1,7 +1,8 @@
 /* The test runner: each TEST runs in a process of its own with a time limit, and
  * a failed ASSERT ends that process. `NAME [PATTERN]` runs those whose name
- * contains PATTERN; `--list` prints the names. The last line is
- * "N passed, N failed, N skipped". */
+ * contains PATTERN, but not those with one of the texts in DHOLE_TEST_EXCEPT, which stand
+ * between commas; `--list` prints the names. The last line is "N passed, N failed,
+ * N skipped". */
 #ifndef DHOLE_TEST_H
 #define DHOLE_TEST_H
 
@@ -28,6 +29,9 @@ const char *test_dir(void);
 int test_threads(void);
 /* Fails unless they are at most `most` within two seconds. */
 void test_await_threads(int most);
+/* Open descriptors of this process, more by some constant: to be compared with each other. Skips
+ * the test where the system lists none. */
+int test_descriptors(void);
 /* A deterministic 64-bit generator (splitmix64), for reproducible data. */
 unsigned long long test_random(unsigned long long *state);
 

@@ -32,6 +32,8 @@ static void say_wait(void *arg)
     if (comm->on_wait == NULL)
         return;
     memcpy(waits.header, x->header, sizeof waits.header);
+    for (int rank = 0; rank < comm->size; rank++)
+        waits.with[rank] = (struct dhole__exchanged){comm->sent[rank], comm->received[rank]};
     comm->waits = true;
     comm->on_wait(comm->on_wait_arg, &waits);
 }

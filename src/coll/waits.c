@@ -5,21 +5,27 @@
 
 #include "base/bytes.h"
 
-void dhole__waits_encode(const struct dhole__waits *waits, uint8_t out[static dhole__waits_size])
+void dhole__waits_encode(const struct dhole__waits *waits, int to,
+                         uint8_t out[static dhole__waits_size])
 {
     memset(out, 0, dhole__waits_size);
     memcpy(out, waits->header, dhole__header_size);
     dhole__put64(out + dhole__header_size, waits->begun);
     dhole__put16(out + dhole__header_size + 8, (unsigned)waits->peer);
     out[dhole__header_size + 10] = waits->kind;
+    dhole__put64(out + dhole__header_size + 16, waits->with[to].sent);
+    dhole__put64(out + dhole__header_size + 24, waits->with[to].received);
 }
 
-void dhole__waits_decode(const uint8_t in[static dhole__waits_size], struct dhole__waits *out)
+void dhole__waits_decode(const uint8_t in[static dhole__waits_size], int rank,
+                         struct dhole__waits *out)
 {
     memcpy(out->header, in, dhole__header_size);
     out->begun = dhole__get64(in + dhole__header_size);
     out->peer = (int)dhole__get16(in + dhole__header_size + 8);
     out->kind = in[dhole__header_size + 10] == DHOLE__SEND ? DHOLE__SEND : DHOLE__RECV;
+    out->with[rank].sent = dhole__get64(in + dhole__header_size + 16);
+    out->with[rank].received = dhole__get64(in + dhole__header_size + 24);
 }
 
 static bool is_message(const struct dhole__waits *waits)
@@ -38,12 +44,27 @@ bool dhole__waits_differ(const struct dhole__waits *ours, const struct dhole__wa
            !dhole__header_same_call(ours->header, theirs->header);
 }
 
+/* Whether the other side of the message in which somebody waits has begun its part of it. */
+static bool is_met(const struct dhole__waits *message, uint64_t sent, uint64_t received)
+{
+    return number_of(message) < (message->kind == DHOLE__RECV ? sent : received);
+}
+
+/* Whether `waiter` needs the other one's part of a message, and that one does something else. */
+static bool is_alone(const struct dhole__waits *message, int waiter,
+                     const struct dhole__waits *others, int other)
+{
+    const struct dhole__exchanged *exchanged = &others->with[waiter];
+
+    return message->peer == other && !is_met(message, exchanged->sent, exchanged->received);
+}
+
 /* Whether the one who waits for a message keeps the other, who sends or takes none, from ending a
  * collective, as it has not come to that yet. */
-static bool keeps_waiting(const struct dhole__waits *message, int to,
-                          const struct dhole__waits *collective)
+static bool keeps_waiting(const struct dhole__waits *message, int waiter,
+                          const struct dhole__waits *collective, int other)
 {
-    return message->peer == to && message->begun <= number_of(collective);
+    return is_alone(message, waiter, collective, other) && message->begun <= number_of(collective);
 }
 
 bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
@@ -52,15 +73,18 @@ bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
     if (!is_message(ours) && !is_message(theirs))
         return dhole__waits_differ(ours, theirs);
     if (!is_message(theirs))
-        return keeps_waiting(ours, peer, theirs);
+        return keeps_waiting(ours, rank, theirs, peer);
     if (!is_message(ours))
-        return keeps_waiting(theirs, rank, ours);
-    return ours->peer == peer && theirs->peer == rank && ours->kind == theirs->kind;
+        return keeps_waiting(theirs, peer, ours, rank);
+    return ours->kind == theirs->kind && is_alone(ours, rank, theirs, peer) &&
+           is_alone(theirs, peer, ours, rank);
 }
 
-bool dhole__waits_need(const struct dhole__waits *theirs, int rank, uint64_t begun)
+bool dhole__waits_need(const struct dhole__waits *theirs, int peer, const struct dhole__comm *comm)
 {
-    return is_message(theirs) ? theirs->peer == rank : number_of(theirs) >= begun;
+    if (!is_message(theirs))
+        return number_of(theirs) >= comm->calls;
+    return theirs->peer == comm->rank && !is_met(theirs, comm->sent[peer], comm->received[peer]);
 }
 
 void dhole__waits_describe(const struct dhole__waits *waits, char *text, size_t size)

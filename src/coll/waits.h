@@ -7,29 +7,40 @@
 
 #include "coll/comm.h"
 
-enum { dhole__waits_size = 48 };
+enum { dhole__waits_size = 64 };
+
+/* Messages of two that were begun with a rank. */
+struct dhole__exchanged {
+    uint64_t sent, received;
+};
 
 struct dhole__waits {
     uint8_t header[dhole__header_size]; /* of the message that it would send or take next */
     uint64_t begun;                     /* collective calls, this one too */
     int peer;                           /* of a message of two */
     enum dhole__io_kind kind;
+    struct dhole__exchanged with[dhole__rank_max]; /* of what was heard: with the hearer alone */
 };
 
-void dhole__waits_encode(const struct dhole__waits *waits, uint8_t out[static dhole__waits_size]);
-void dhole__waits_decode(const uint8_t in[static dhole__waits_size], struct dhole__waits *out);
+/* What rank `to` is told of this rank's wait. */
+void dhole__waits_encode(const struct dhole__waits *waits, int to,
+                         uint8_t out[static dhole__waits_size]);
+
+/* What `rank`, this one, is told of another's. */
+void dhole__waits_decode(const uint8_t in[static dhole__waits_size], int rank,
+                         struct dhole__waits *out);
 
 /* Whether two ranks make different calls where there is but one: in the place of one collective.
  * That stays true, however old the news is. */
 bool dhole__waits_differ(const struct dhole__waits *ours, const struct dhole__waits *theirs);
 
-/* Whether `rank` and `peer` wait for each other, each in a call that the other does not make. True
- * only while both wait. */
+/* Whether `rank` and `peer` wait for each other, each in a call that the other does not make, and
+ * has not made before: else a message was lost. True only while both wait. */
 bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
                            const struct dhole__waits *theirs, int peer);
 
-/* Whether one who waits so needs `rank`, which has begun so many collectives. */
-bool dhole__waits_need(const struct dhole__waits *theirs, int rank, uint64_t begun);
+/* Whether `peer`, who waits so, needs a call that this rank has not begun in their group. */
+bool dhole__waits_need(const struct dhole__waits *theirs, int peer, const struct dhole__comm *comm);
 
 void dhole__waits_describe(const struct dhole__waits *waits, char *text, size_t size);
 

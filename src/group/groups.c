@@ -53,7 +53,7 @@ static int find_waiting(const struct dhole__entry *here, int peer, struct dhole_
         return -1;
     rank = find_rank(here->group, peer, there->group);
     if (rank < 0 || !dhole__liveness_waits(there->live, rank, out) ||
-        !dhole__waits_need(out, there->group->rank, there->comm->calls))
+        !dhole__waits_need(out, rank, there->comm))
         return -1;
     return rank;
 }

@@ -167,7 +167,7 @@ static void take_wait(struct dhole__liveness *live, int rank)
     pthread_mutex_lock(&live->lock);
     live->wait[rank].waits = dhole__get16(note->head + 4) > 0;
     if (live->wait[rank].waits)
-        dhole__waits_decode((const uint8_t *)note->text, &live->wait[rank].in);
+        dhole__waits_decode((const uint8_t *)note->text, live->mesh->rank, &live->wait[rank].in);
     err = compare_waits(live, rank);
     pthread_mutex_unlock(&live->lock);
     if (err)
@@ -268,6 +268,7 @@ static bool make_stance(struct dhole__liveness *live, struct peer *peer)
 /* Likewise what this rank waits in. */
 static bool make_wait(struct dhole__liveness *live, struct peer *peer)
 {
+    int to = (int)(peer - live->peer);
     unsigned waits = atomic_load(&live->waits);
     uint8_t text[dhole__waits_size];
     const struct wait *own = &live->wait[live->mesh->rank];
@@ -278,7 +279,7 @@ static bool make_wait(struct dhole__liveness *live, struct peer *peer)
     peer->told_waits = waits;
     pthread_mutex_lock(&live->lock);
     if (own->waits) {
-        dhole__waits_encode(&own->in, text);
+        dhole__waits_encode(&own->in, to, text);
         length = sizeof text;
     }
     pthread_mutex_unlock(&live->lock);

@@ -48,6 +48,17 @@ static inline void dhole__walk_skip(struct dhole__walk *walk, size_t n)
         n -= length;
 }
 
+/* Steps over n bytes, which must be there, and leaves a copy of them. */
+static inline void dhole__walk_copy_out(struct dhole__walk *walk, uint8_t *dst, size_t n)
+{
+    size_t length;
+
+    for (; n > 0; n -= length, dst += length) {
+        const uint8_t *src = dhole__walk_take(walk, n, &length);
+        memcpy(dst, src, length);
+    }
+}
+
 /* Bytes from here to the end, saturating at SIZE_MAX. */
 static inline size_t dhole__walk_left(struct dhole__walk walk)
 {

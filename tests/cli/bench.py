@@ -5,7 +5,6 @@ and that it ends well when a rank or the person at the keyboard does not.
     bench.py --dhole PROGRAM [--only TEXT]
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import Dhole, Skip, Suite, check, session, wait_until
+from harness import Dhole, Skip, Suite, arguments, check, session, unable, wait_until
 
 DONE, FAILED, USAGE, LOST, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 SOON = 8  # seconds in which a lost rank must have ended the others, on a busy machine too
@@ -252,12 +251,8 @@ class Judge:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dhole", required=True)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    args = parser.parse_args()
-    if not os.path.exists("/proc/self/stat"):
-        print("skipped: no /proc to follow processes in\n0 passed, 0 failed, 1 skipped")
+    args = arguments(__doc__).parse_args()
+    if unable():
         return 0
 
     suite = Suite(args.only)

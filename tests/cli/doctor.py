@@ -5,7 +5,6 @@ that its exit code says whether a group of the wanted kind could form.
     doctor.py --dhole PROGRAM [--fake-verbs LIBRARY] [--only TEXT]
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import Dhole, Skip, Suite, check, wait_until
+from harness import Dhole, Skip, Suite, arguments, check, unable, wait_until
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -367,13 +366,10 @@ class Judge:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dhole", required=True)
+    parser = arguments(__doc__)
     parser.add_argument("--fake-verbs", help="the library of tests/rdma/fake")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
     args = parser.parse_args()
-    if not os.path.exists("/proc/self/stat"):
-        print("skipped: no /proc to follow processes in\n0 passed, 0 failed, 1 skipped")
+    if unable():
         return 0
 
     suite = Suite(args.only)

@@ -1,5 +1,6 @@
 """Runs the program, and the cases that judge it: each prints ok, FAILED or skipped."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -14,6 +15,23 @@ class Skip(Exception):
 def check(condition, message):
     if not condition:
         raise AssertionError(message)
+
+
+def arguments(doc):
+    """A parser of what every suite takes, whose help is the first line of `doc`."""
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("--dhole", required=True)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    return parser
+
+
+def unable(missing=None):
+    """Whether a suite can not run here, for what the caller misses or for want of /proc; says why."""
+    if not os.path.exists("/proc/self/stat"):
+        missing = "no /proc to follow processes in"
+    if missing:
+        print(f"skipped: {missing}\n0 passed, 0 failed, 1 skipped")
+    return bool(missing)
 
 
 class Suite:

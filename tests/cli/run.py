@@ -8,7 +8,6 @@ The model is SmolLM2-135M-Instruct, by default the file that DHOLE_TEST_MODEL na
 built with AddressSanitizer, the bad files, usage errors and full disks are tried on that one.
 """
 
-import argparse
 import ctypes
 import glob
 import json
@@ -30,7 +29,7 @@ import numpy as np
 
 import make_model
 from capture import Capture, isolate
-from harness import Dhole, Process, Skip, Suite, check, session, wait_until
+from harness import Dhole, Process, Skip, Suite, arguments, check, session, unable, wait_until
 from llama_numpy import Llama
 
 DONE, FAILED, USAGE, LOST, BAD_FILE, INTERRUPTED = 0, 1, 2, 3, 5, 130
@@ -608,17 +607,12 @@ def plant(known):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--dhole", required=True)
+    parser = arguments(__doc__)
     parser.add_argument("--model", default=os.environ.get("DHOLE_TEST_MODEL"))
     parser.add_argument("--asan-dhole", help="the program built with AddressSanitizer")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
     args = parser.parse_args()
     missing = None if args.model else "no model, neither --model nor DHOLE_TEST_MODEL is set"
-    if not os.path.exists("/proc/self/stat"):
-        missing = "no /proc to follow processes in"
-    if missing:
-        print(f"skipped: {missing}\n0 passed, 0 failed, 1 skipped")
+    if unable(missing):
         return 0
     # Ranks whose parent was killed become this process's, so that their exit codes can be seen.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

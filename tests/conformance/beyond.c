@@ -100,10 +100,10 @@ static void send_much(struct rank *r)
     vector_close(&v);
 }
 
-typedef dhole_err reduction(dhole_group *, const void *, void *, size_t, dhole_dtype);
+typedef dhole_err collective(dhole_group *, const void *, void *, size_t, dhole_dtype);
 
 struct folding {
-    reduction *call;
+    collective *call;
     uint8_t (*fold)(uint8_t a, uint8_t b);
 };
 
@@ -128,15 +128,20 @@ static void expect_folded(const struct vector *out, uint8_t (*fold)(uint8_t a, u
         ASSERT_MSG(out->data[i] == fold(value(0, i), value(1, i)), "byte %zu", i);
 }
 
-static void reduce_much(struct rank *r)
+/* Each rank gives `given` vectors of `count` elements. */
+static void fold_much(struct rank *r, const struct folding *folding, size_t given, size_t count)
 {
-    const struct folding *folding = r->arg;
-    struct vector in = vector_of(r->rank, BEYOND), out = vector_for(r->rank, BEYOND);
+    struct vector in = vector_of(r->rank, given * count), out = vector_for(r->rank, count);
 
-    ASSERT_OK(folding->call(r->group, in.data, out.data, BEYOND, DHOLE_U8));
+    ASSERT_OK(folding->call(r->group, in.data, out.data, count, DHOLE_U8));
     expect_folded(&out, folding->fold);
     vector_close(&in);
     vector_close(&out);
+}
+
+static void reduce_much(struct rank *r)
+{
+    fold_much(r, r->arg, 1, BEYOND);
 }
 
 /* At least `least` bytes, so that parts that follow each other have the same pattern. */
@@ -150,13 +155,9 @@ static size_t whole_periods(size_t least)
 /* The parts are small enough, what they make together is not. */
 static void scatter_much(struct rank *r)
 {
-    size_t part = whole_periods(BEYOND / 2);
-    struct vector in = vector_of(r->rank, 2 * part), out = vector_for(r->rank, part);
+    static const struct folding sum = {dhole_sum_scatter, add};
 
-    ASSERT_OK(dhole_sum_scatter(r->group, in.data, out.data, part, DHOLE_U8));
-    expect_folded(&out, add);
-    vector_close(&in);
-    vector_close(&out);
+    fold_much(r, &sum, 2, whole_periods(BEYOND / 2));
 }
 
 static void expect_pattern(const struct vector *v, int rank)
@@ -165,27 +166,25 @@ static void expect_pattern(const struct vector *v, int rank)
         ASSERT_MSG(v->data[i] == value(rank, i), "byte %zu of the pattern", i);
 }
 
-/* Both give the same, as their parts lie one upon the other. */
-static void gather_much(struct rank *r)
+/* Both ranks give the same `given` parts, as those that they get lie one upon the other. */
+static void place_much(struct rank *r, collective *call, size_t given, size_t part)
 {
-    size_t part = whole_periods(BEYOND);
-    struct vector in = vector_of(0, part), out = vector_for(r->rank, 2 * part);
+    struct vector in = vector_of(0, given * part), out = vector_for(r->rank, 2 * part);
 
-    ASSERT_OK(dhole_all_gather(r->group, in.data, out.data, part, DHOLE_U8));
+    ASSERT_OK(call(r->group, in.data, out.data, part, DHOLE_U8));
     expect_pattern(&out, 0);
     vector_close(&in);
     vector_close(&out);
 }
 
+static void gather_much(struct rank *r)
+{
+    place_much(r, dhole_all_gather, 1, whole_periods(BEYOND));
+}
+
 static void exchange_much(struct rank *r)
 {
-    size_t part = whole_periods(BEYOND / 2);
-    struct vector in = vector_of(0, 2 * part), out = vector_for(r->rank, 2 * part);
-
-    ASSERT_OK(dhole_all_to_all(r->group, in.data, out.data, part, DHOLE_U8));
-    expect_pattern(&out, 0);
-    vector_close(&in);
-    vector_close(&out);
+    place_much(r, dhole_all_to_all, 2, whole_periods(BEYOND / 2));
 }
 
 static void broadcast_much(struct rank *r)

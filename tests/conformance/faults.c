@@ -1,5 +1,4 @@
 /* Calls to the system that fail, one at a time, and sockets that move a few bytes at a time. */
-#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -166,31 +165,18 @@ static void join_and_regroup(struct rank *r)
     atomic_store(&at_work, false);
 }
 
-/* Of this process; 0 where the system does not list them. */
-static int descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    while (dir != NULL && readdir(dir) != NULL)
-        n++;
-    if (dir != NULL)
-        closedir(dir);
-    return n;
-}
-
 /* Fails the 1st, 2nd, ... of the calls until a run has fewer of them, or `most`. Whichever it is,
  * no descriptor is lost. */
 static void fail_each(const struct backend *backend, rank_body *body, int most)
 {
-    int before = descriptors();
+    int before = test_descriptors();
 
     for (int n = 1; n <= most; n++) {
         atomic_store(&calls, 0);
         atomic_store(&failing_call, n);
         run_ranks(backend, 2, body, NULL);
-        ASSERT_MSG(descriptors() == before, "%d descriptors after call %d failed, %d before",
-                   descriptors(), n, before);
+        ASSERT_MSG(test_descriptors() == before, "%d descriptors after call %d failed, %d before",
+                   test_descriptors(), n, before);
         if (atomic_load(&calls) < n)
             break;
     }

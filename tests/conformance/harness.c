@@ -114,7 +114,7 @@ static void take_device(const char *list, int rank, bool rails, char device[stat
 static void make_device(const struct world *world, int rank, char device[static 64])
 {
 #ifdef FAKE_VERBS
-    char name[2][16];
+    char name[2][32];
 
     fake_load();
     /* Whoever sends from memory that is not free yet, or waits for what must come at once, is

@@ -9,7 +9,7 @@ enum { short_ms = 400 };
 
 static uint64_t messages_of(int rank)
 {
-    char name[16];
+    char name[32];
 
     snprintf(name, sizeof name, "left%d", rank);
     return fake_counts(name).sent;
@@ -17,7 +17,7 @@ static uint64_t messages_of(int rank)
 
 static int regions_of(int rank)
 {
-    char name[16];
+    char name[32];
 
     snprintf(name, sizeof name, "left%d", rank);
     return fake_counts(name).regions;

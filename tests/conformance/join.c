@@ -1,5 +1,4 @@
 /* Joining: who is refused, how, and that nothing is left behind. */
-#include <dirent.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -334,19 +333,6 @@ TEST(ranks_meet_over_ipv6)
     run_ranks(&backend_tcp, 2, join_over_v6, &v6);
 }
 
-static int descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    if (dir == NULL)
-        test_skip("this system does not list a process's descriptors in /proc");
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void use_briefly(struct rank *r)
 {
     float one = 1;
@@ -359,11 +345,11 @@ ON_EVERY_BACKEND(nothing_is_left_after_fifty_groups)
     int fds, threads;
 
     run_group(backend, 3, use_briefly, NULL); /* libraries open what they keep */
-    fds = descriptors();
+    fds = test_descriptors();
     threads = test_threads();
     for (int i = 0; i < 50; i++)
         run_group(backend, 3, use_briefly, NULL);
-    ASSERT_EQ(descriptors(), fds);
+    ASSERT_EQ(test_descriptors(), fds);
     test_await_threads(threads);
 }
 
@@ -374,9 +360,9 @@ ON_EVERY_BACKEND(nothing_is_left_after_failing_to_join)
     int fds, threads;
 
     run_ranks(backend, 2, be_refused, &refusal);
-    fds = descriptors();
+    fds = test_descriptors();
     threads = test_threads();
     run_ranks(backend, 2, be_refused, &refusal);
-    ASSERT_EQ(descriptors(), fds);
+    ASSERT_EQ(test_descriptors(), fds);
     test_await_threads(threads);
 }

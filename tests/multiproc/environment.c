@@ -167,15 +167,21 @@ TEST(a_hostfile_without_rank_is_an_error)
     expect_config_error(NULL, "DHOLE_RANK is not");
 }
 
-static void write_devices(const char *text)
+/* Names a file of this text in the environment. */
+static void set_file(const char *variable, const char *name, const char *text)
 {
     char path[256];
     FILE *f;
 
-    snprintf(path, sizeof path, "%s/devices.json", test_dir());
+    snprintf(path, sizeof path, "%s/%s", test_dir(), name);
     f = fopen(path, "w");
     ASSERT(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
-    setenv("MLX_IBV_DEVICES", path, 1);
+    setenv(variable, path, 1);
+}
+
+static void write_devices(const char *text)
+{
+    set_file("MLX_IBV_DEVICES", "devices.json", text);
 }
 
 /* mlx #3442: jaccl is set up in full, and must not become a group of one where there is no RDMA. */
@@ -297,14 +303,9 @@ TEST(a_rank_beyond_the_hostfile_is_named)
 
 static void expect_hostfile_error(const char *text, const char *part)
 {
-    FILE *f;
-
-    snprintf(hostfile, sizeof hostfile, "%s/wrong.json", test_dir());
-    f = fopen(hostfile, "w");
-    ASSERT(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
     clear_environment();
     setenv("DHOLE_RANK", "0", 1);
-    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    set_file("DHOLE_HOSTFILE", "wrong.json", text);
     expect_config_error(NULL, part);
     ASSERT_CONTAINS(dhole_error_message(), "DHOLE_HOSTFILE");
 }

@@ -376,6 +376,35 @@ TEST(planned_failures_come_when_planned)
     end_pair(e);
 }
 
+static uint32_t received(struct end *e, uint64_t id)
+{
+    struct ibv_wc wc;
+
+    ASSERT_EQ(ibv_poll_cq(e->cq, 1, &wc), 1);
+    ASSERT(wc.status == IBV_WC_SUCCESS && wc.wr_id == id);
+    return wc.byte_len;
+}
+
+TEST(messages_of_uc_are_cut_and_doubled_when_planned)
+{
+    struct end e[2];
+
+    make_pair(e, IBV_QPT_UC, 0);
+    memcpy(e[0].memory, "0123456789", 10);
+    fake_device("fake0", "cut=1 cut_after=4 twice=2");
+    for (int i = 0; i < 3; i++)
+        ASSERT_EQ(post_recv(&e[1], (uint64_t)i, (size_t)i * slot, slot), 0);
+    for (int i = 0; i < 3; i++)
+        ASSERT_EQ(post_send(&e[0], (uint64_t)i, 0, 10 - (uint32_t)i), 0);
+    ASSERT_EQ(received(&e[1], 0), 4 + 9);
+    ASSERT(memcmp(e[1].memory, "0123012345678", 13) == 0);
+    ASSERT_EQ(received(&e[1], 1), 8);
+    ASSERT_EQ(received(&e[1], 2), 8);
+    for (int i = 0; i < 3; i++)
+        expect(&e[0], (uint64_t)i, IBV_WC_SUCCESS);
+    end_pair(e);
+}
+
 TEST(in_the_background_all_arrives_too)
 {
     struct end e[2];

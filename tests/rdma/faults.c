@@ -1,5 +1,4 @@
 /* A group whose devices fail, one call at a time. */
-#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 
@@ -31,25 +30,13 @@ static void join_and_sum(struct rank *r)
     free(data);
 }
 
-static int descriptors(void)
-{
-    DIR *dir = opendir("/dev/fd");
-    int n = 0;
-
-    ASSERT(dir != NULL);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void check_verb(const struct backend *backend, const char *verb)
 {
     bool reached = true;
     int before;
 
     run_ranks(backend, ranks, join_and_sum, NULL);
-    before = descriptors();
+    before = test_descriptors();
     for (int nth = 1; reached && nth < 200; nth += nth < 4 ? 1 : nth / 2) {
         fake_fail(verb, nth, ENOMEM);
         run_ranks(backend, ranks, join_and_sum, NULL);
@@ -58,7 +45,7 @@ static void check_verb(const struct backend *backend, const char *verb)
         ASSERT_MSG(fake_live() == 0, "call %d of %s failed: %d objects are left", nth, verb,
                    fake_live());
         ASSERT_MSG(fake_misuse() == NULL, "call %d of %s failed: %s", nth, verb, fake_misuse());
-        ASSERT_EQ(descriptors(), before);
+        ASSERT_EQ(test_descriptors(), before);
     }
 }
 
@@ -115,4 +102,61 @@ TEST_LIMIT(every_allocation_fails_once, 200)
         ASSERT_EQ(fake_live(), 0);
     }
     dhole__sys = real;
+}
+
+/* Two ranks that run one program, in which rank 0's first message is lost; and no other of its
+ * messages follows, which would tell. */
+typedef dhole_err program(struct rank *r, int32_t *data);
+
+static dhole_err ask_and_answer(struct rank *r, int32_t *data)
+{
+    dhole_err err = r->rank == 0 ? dhole_send(r->group, data, 1, DHOLE_I32, 1)
+                                 : dhole_recv(r->group, data, 1, DHOLE_I32, 0);
+
+    if (err)
+        return err;
+    return r->rank == 0 ? dhole_recv(r->group, data, 1, DHOLE_I32, 1)
+                        : dhole_send(r->group, data, 1, DHOLE_I32, 0);
+}
+
+static dhole_err send_and_go_on(struct rank *r, int32_t *data)
+{
+    dhole_err err = r->rank == 0 ? dhole_send(r->group, data, 1, DHOLE_I32, 1)
+                                 : dhole_recv(r->group, data, 1, DHOLE_I32, 0);
+
+    return err ? err : dhole_broadcast(r->group, data, 1, DHOLE_I32, 1);
+}
+
+static dhole_err broadcast_there_and_back(struct rank *r, int32_t *data)
+{
+    dhole_err err = dhole_broadcast(r->group, data, 1, DHOLE_I32, 0);
+
+    return err ? err : dhole_broadcast(r->group, data, 1, DHOLE_I32, 1);
+}
+
+static program *const programs[] = {ask_and_answer, send_and_go_on, broadcast_there_and_back};
+
+static void lose_the_first(struct rank *r)
+{
+    program *const *run = r->arg;
+    int32_t data = 1;
+    dhole_err err;
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(600)));
+    ranks_meet(r);
+    if (r->rank == 0) {
+        fake_device("left0", "drop=1");
+        fake_device("right0", "drop=1");
+    }
+    ranks_meet(r);
+    err = (*run)(r, &data);
+    ASSERT_MSG(err == DHOLE_ERR_TIMEOUT, "program %d: rank %d got %s (%s)", (int)(run - programs),
+               r->rank, dhole_error_name(err), dhole_error_message());
+}
+
+/* Nobody disagrees. */
+TEST(a_lost_message_is_no_mismatch)
+{
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++)
+        run_group(&backend_jaccl_uc, ranks, lose_the_first, (void *)&programs[i]);
 }

@@ -108,7 +108,7 @@ static void check_shapes(const struct backend *backend)
     for (int i = 0; i < 2; i++) {
         run_group(backend, sizes[i], exchange_shapes, NULL);
         for (int rank = 0; rank < sizes[i] && getenv("DHOLE_TEST_RDMA") == NULL; rank++) {
-            char name[16];
+            char name[32];
             snprintf(name, sizeof name, "left%d", rank);
             ASSERT_EQ(fake_counts(name).unmatched, 0);
         }
@@ -174,7 +174,7 @@ static void use_blocks(struct rank *r)
 {
     enum { blocks = 8, count = 50000 };
     float *block[blocks];
-    char name[16];
+    char name[32];
 
     snprintf(name, sizeof name, "left%d", r->rank);
     for (size_t n = 1; n <= 1 << 20; n *= 4) {
@@ -239,7 +239,7 @@ static void sum_once(struct rank *r)
 /* Eight ranks with two devices each, of ten queue pairs. Fails when two are made for a peer. */
 TEST(mlx_4209_queue_pairs_fit)
 {
-    char name[16];
+    char name[32];
 
     for (int rank = 0; rank < 8; rank++) {
         snprintf(name, sizeof name, "left%d", rank);

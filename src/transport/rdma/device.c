@@ -209,9 +209,9 @@ static void choose_shape(struct dhole__device *device)
     shape->message = dhole__message_most;
     if (most >= dhole__message_least && most < shape->message)
         shape->message = most & ~63U;
-    shape->window = window_bytes / shape->message;
-    if (shape->window > dhole__window_most)
-        shape->window = dhole__window_most;
+    shape->window = dhole__window_most;
+    while (shape->window > window_bytes / shape->message)
+        shape->window /= 2;
     while (shape->window > dhole__window_least && !fits(shape, &device->limits))
         shape->window /= 2;
     while (arena_size(device) > arena_max && shrink(shape))

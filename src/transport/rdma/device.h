@@ -12,7 +12,8 @@ enum { dhole__device_name_max = 64, dhole__leases_max = 64 };
 /* What all queue pairs of a device have in common; two sides take the lesser of each. */
 struct dhole__rdma_shape {
     uint32_t message; /* bytes of the longest message, its header included */
-    uint32_t window;  /* messages that may be under way each way */
+    uint32_t window;  /* messages that may be under way each way: a power of two, so that the slots
+                       * to send from keep their order when counters wrap */
     bool reliable;    /* RC, else UC */
 };
 

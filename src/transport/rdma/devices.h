@@ -4,10 +4,12 @@
 
 #include "transport/rdma/blocks.h"
 
+enum { dhole__wish_max = dhole__device_name_max + sizeof ":255" - 1 };
+
 struct dhole__rdma {
     int n;
     struct dhole__device *device[dhole__rdma_devices_max];
-    char wish[dhole__rdma_devices_max][dhole__device_name_max]; /* as it was asked for */
+    char wish[dhole__rdma_devices_max][dhole__wish_max]; /* as it was asked for */
     struct dhole__blocks blocks;
 };
 

@@ -56,8 +56,8 @@ static bool is_sane(const struct dhole__offered *device)
 
     return device->mtu >= IBV_MTU_256 && device->mtu <= IBV_MTU_4096 &&
            device->gids <= dhole__gids_max && shape->window >= dhole__window_least &&
-           shape->window <= dhole__window_most && shape->message >= dhole__message_least &&
-           shape->message <= dhole__message_most;
+           shape->window <= dhole__window_most && (shape->window & (shape->window - 1)) == 0 &&
+           shape->message >= dhole__message_least && shape->message <= dhole__message_most;
 }
 
 static bool decode_device(const uint8_t *in, struct dhole__offered *out)

@@ -45,15 +45,13 @@ static dhole_err open_completions(struct dhole__qp *qp)
 
 static struct ibv_qp_init_attr wanted(const struct dhole__qp *qp, uint32_t inline_max)
 {
-    int sges = qp->device->limits.max_sge;
-
     return (struct ibv_qp_init_attr){
         .send_cq = qp->cq,
         .recv_cq = qp->cq,
         .qp_type = qp->shape.reliable ? IBV_QPT_RC : IBV_QPT_UC,
         .cap = {.max_send_wr = dhole__shape_sends(&qp->shape),
                 .max_recv_wr = dhole__shape_receives(&qp->shape),
-                .max_send_sge = sges == 1 ? 1 : 2,
+                .max_send_sge = dhole__qp_gathers(qp) ? (uint32_t)dhole__qp_pieces(qp) : 1,
                 .max_recv_sge = 1,
                 .max_inline_data = inline_max},
     };

@@ -38,6 +38,20 @@ DHOLE__MUST_CHECK dhole_err dhole__qp_open(struct dhole__qp *qp, struct dhole__d
 DHOLE__MUST_CHECK dhole_err dhole__qp_connect(struct dhole__qp *qp, const struct dhole__path *path,
                                               int *error);
 
+/* A message whose bytes are not all in one slot: slot, block, and on UC the slot again. */
+static inline int dhole__qp_pieces(const struct dhole__qp *qp)
+{
+    return qp->shape.reliable ? 2 : 3;
+}
+
+/* Whether it can send such a message. */
+static inline bool dhole__qp_gathers(const struct dhole__qp *qp)
+{
+    int most = qp->device->limits.max_sge;
+
+    return most <= 0 || most >= dhole__qp_pieces(qp);
+}
+
 void dhole__qp_close(struct dhole__qp *qp);
 
 /* Makes the channel's descriptor readable with the next completion. What has completed before must

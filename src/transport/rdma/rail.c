@@ -17,7 +17,7 @@ static bool may_still_come(const struct dhole__rail *rail, uint32_t *missing)
     *missing = 0;
     if (!dhole__link_last(rail->link, rail->number, &last))
         return false;
-    *missing = last - rail->expected;
+    *missing = last - rail->expected <= INT32_MAX ? last - rail->expected : 0;
     return *missing > 0 && dhole__now() - rail->link->ended_at < grace_ns;
 }
 

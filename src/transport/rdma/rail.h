@@ -4,7 +4,8 @@
  * receive posted for every message that the sender may have under way, the window, and each header
  * says how many of the other direction's have been taken out, so that as many more may be sent;
  * where nothing is to be sent, a message without bytes says so. So no message ever finds no
- * receive, which on UC would lose it, and a lost one is noticed by the next one's sequence number.
+ * receive, which on UC would lose it, and a lost one is noticed by the next one's sequence number,
+ * one that lost its middle by its own, which on UC comes at its end again.
  *
  * A short message is sent inline, from no slot; a longer one from a slot of the arena; and
  * from a registered block without a copy, in which case its bytes count as sent when it has

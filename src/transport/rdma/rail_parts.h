@@ -2,7 +2,11 @@
  *
  * A message's header: its sequence number, the bytes that follow, messages taken out of the other
  * direction, 32 bits each; the receiver's tag, 16 bits; the kind, 8 bits; a zero. Probes have no
- * sequence number. */
+ * sequence number.
+ *
+ * On UC it ends with its sequence number once more: where packets in the middle are lost, some
+ * devices go on with the next message in the same receive, which may come out at the right length.
+ */
 #ifndef DHOLE_TRANSPORT_RDMA_RAIL_PARTS_H
 #define DHOLE_TRANSPORT_RDMA_RAIL_PARTS_H
 
@@ -33,6 +37,12 @@ static inline uint8_t *dhole__rail_slot(const struct dhole__rail *rail, uint32_t
 static inline uint32_t dhole__rail_key(const struct dhole__rail *rail)
 {
     return rail->qp.device->region->lkey;
+}
+
+/* Bytes behind those of the stream. */
+static inline uint32_t dhole__rail_trailer(const struct dhole__rail *rail)
+{
+    return rail->qp.shape.reliable ? 0 : 4;
 }
 
 static inline bool dhole__rail_has_slot(const struct dhole__rail *rail)

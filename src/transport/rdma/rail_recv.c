@@ -31,12 +31,27 @@ static dhole_err strange(const struct dhole__rail *rail, const char *what, uint3
 
 dhole_err dhole__rail_lost(const struct dhole__rail *rail, uint32_t messages)
 {
+    return dhole__fail(DHOLE_ERR_PEER_LOST,
+                       "RDMA device %s port %u: %u message%s from rank %d %s lost on the way (%s); "
+                       "check the cable and the network's flow control",
+                       rail->qp.device->name, rail->qp.device->port, messages,
+                       messages == 1 ? "" : "s", rail->qp.peer, messages == 1 ? "was" : "were",
+                       rail->qp.shape.reliable ? "RC" : "UC, which does not send them again");
+}
+
+/* Number `got` came in place of the one that is expected. */
+static dhole_err out_of_order(const struct dhole__rail *rail, uint32_t got)
+{
+    uint32_t ahead = got - rail->expected;
+
+    if (ahead <= INT32_MAX)
+        return dhole__rail_lost(rail, ahead);
     return dhole__fail(
         DHOLE_ERR_PEER_LOST,
-        "RDMA device %s port %u: %u messages from rank %d were lost on the way (%s); "
-        "check the cable and the network's flow control",
-        rail->qp.device->name, rail->qp.device->port, messages, rail->qp.peer,
-        rail->qp.shape.reliable ? "RC" : "UC, which does not send them again");
+        "RDMA device %s port %u: a message from rank %d came twice or too late (%s); "
+        "check the network for loops and for paths of different length",
+        rail->qp.device->name, rail->qp.device->port, rail->qp.peer,
+        rail->qp.shape.reliable ? "RC" : "UC");
 }
 
 /* How many of our messages the peer has taken out. */
@@ -58,15 +73,27 @@ static dhole_err take_data(struct dhole__rail *rail, uint32_t slot, uint32_t len
     return DHOLE_OK;
 }
 
+/* Whether a message's length, and on UC its end, are what its header says. */
+static bool is_whole(const struct dhole__rail *rail, const uint8_t *header, uint32_t bytes)
+{
+    uint32_t trailer = dhole__rail_trailer(rail), around = dhole__rail_header + trailer;
+    uint32_t length = bytes - around;
+
+    return bytes >= around && dhole__get32(header + 4) == length &&
+           memcmp(header, header + dhole__rail_header + length, trailer) == 0;
+}
+
 static dhole_err take_message(struct dhole__rail *rail, uint32_t slot, uint32_t bytes)
 {
     const uint8_t *header = dhole__rail_slot(rail, slot);
-    uint32_t length = bytes - dhole__rail_header;
+    uint32_t length = dhole__get32(header + 4);
     enum dhole__rail_kind kind = header[14];
     dhole_err err;
 
-    if (bytes < dhole__rail_header || dhole__get32(header + 4) != length)
-        return strange(rail, "a length of", bytes, dhole__rail_header);
+    if (!is_whole(rail, header, bytes))
+        return rail->qp.shape.reliable
+                   ? strange(rail, "a length of", bytes, dhole__rail_header + length)
+                   : dhole__rail_lost(rail, 1);
     if (dhole__get16(header + 12) != rail->tag)
         return strange(rail, "the tag", dhole__get16(header + 12), rail->tag);
     if (kind == DHOLE__RAIL_PROBE && rail->probes < probes_max) {
@@ -77,7 +104,7 @@ static dhole_err take_message(struct dhole__rail *rail, uint32_t slot, uint32_t 
     if (kind != DHOLE__RAIL_DATA && kind != DHOLE__RAIL_CREDIT)
         return strange(rail, "the type", kind, DHOLE__RAIL_DATA);
     if (dhole__get32(header) != rail->expected)
-        return dhole__rail_lost(rail, dhole__get32(header) - rail->expected);
+        return out_of_order(rail, dhole__get32(header));
     rail->expected++;
     err = take_credit(rail, header);
     if (!err && kind == DHOLE__RAIL_DATA)

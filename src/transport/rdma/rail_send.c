@@ -24,6 +24,11 @@ static void put_header(struct dhole__rail *rail, uint8_t *header, enum dhole__ra
     rail->data_sent += kind == DHOLE__RAIL_DATA;
 }
 
+static void put_trailer(const struct dhole__rail *rail, uint8_t *at, const uint8_t *header)
+{
+    memcpy(at, header, dhole__rail_trailer(rail));
+}
+
 static dhole_err post_send(struct dhole__rail *rail, struct ibv_sge *sge, int n, unsigned flags,
                            struct dhole__sent sent)
 {
@@ -57,17 +62,21 @@ static uint8_t *free_slot(const struct dhole__rail *rail)
 
 static bool fits_inline(const struct dhole__rail *rail, size_t length)
 {
-    return dhole__rail_header + length <= rail->qp.inline_max;
+    return dhole__rail_header + length + dhole__rail_trailer(rail) <= rail->qp.inline_max;
 }
 
-static void gather(struct dhole__walk *walk, uint8_t *dst, size_t n)
+/* Header, bytes of the stream and trailer. */
+static uint32_t whole(const struct dhole__rail *rail, uint32_t length)
 {
-    size_t length;
+    return dhole__rail_header + length + dhole__rail_trailer(rail);
+}
 
-    for (; n > 0; n -= length, dst += length) {
-        const uint8_t *src = dhole__walk_take(walk, n, &length);
-        memcpy(dst, src, length);
-    }
+static void put_message(struct dhole__rail *rail, uint8_t *to, enum dhole__rail_kind kind,
+                        struct dhole__walk *walk, uint32_t length)
+{
+    put_header(rail, to, kind, length);
+    dhole__walk_copy_out(walk, to + dhole__rail_header, length);
+    put_trailer(rail, to + dhole__rail_header + length, to);
 }
 
 static dhole_err send_inline(struct dhole__rail *rail, enum dhole__rail_kind kind,
@@ -75,10 +84,9 @@ static dhole_err send_inline(struct dhole__rail *rail, enum dhole__rail_kind kin
                              struct dhole__sent sent)
 {
     uint8_t bytes[dhole__inline_most];
-    struct ibv_sge sge = {.addr = (uintptr_t)bytes, .length = dhole__rail_header + length};
+    struct ibv_sge sge = {.addr = (uintptr_t)bytes, .length = whole(rail, length)};
 
-    put_header(rail, bytes, kind, length);
-    gather(walk, bytes + dhole__rail_header, length);
+    put_message(rail, bytes, kind, walk, length);
     return post_send(rail, &sge, 1, flags | IBV_SEND_INLINE, sent);
 }
 
@@ -86,13 +94,11 @@ static dhole_err send_slot(struct dhole__rail *rail, enum dhole__rail_kind kind,
                            struct dhole__walk *walk, uint32_t length, struct dhole__sent sent)
 {
     uint8_t *slot = free_slot(rail);
-    struct ibv_sge sge = {.addr = (uintptr_t)slot,
-                          .length = dhole__rail_header + length,
-                          .lkey = dhole__rail_key(rail)};
+    struct ibv_sge sge = {
+        .addr = (uintptr_t)slot, .length = whole(rail, length), .lkey = dhole__rail_key(rail)};
 
     sent.slot = true;
-    put_header(rail, slot, kind, length);
-    gather(walk, slot + dhole__rail_header, length);
+    put_message(rail, slot, kind, walk, length);
     return post_send(rail, &sge, 1, 0, sent);
 }
 
@@ -115,7 +121,7 @@ static bool find_in_place(const struct dhole__rail *rail, struct dhole__walk wal
         piece = dhole__walk_piece(&walk, SIZE_MAX, &length);
     }
     if (length < zero_copy_least || most - out->lead < zero_copy_least / 2 ||
-        rail->qp.device->limits.max_sge == 1)
+        !dhole__qp_gathers(&rail->qp))
         return false;
     out->at = piece;
     out->length = length < most - out->lead ? (uint32_t)length : most - out->lead;
@@ -126,24 +132,28 @@ static dhole_err send_in_place(struct dhole__rail *rail, struct dhole__walk *wal
                                const struct in_place *piece)
 {
     uint8_t *slot = free_slot(rail);
+    uint8_t *trailer = slot + dhole__rail_header + piece->lead;
     struct ibv_sge sge[] = {
         {(uintptr_t)slot, dhole__rail_header + piece->lead, dhole__rail_key(rail)},
         {(uintptr_t)piece->at, piece->length, piece->key},
+        {(uintptr_t)trailer, dhole__rail_trailer(rail), dhole__rail_key(rail)},
     };
     uint32_t length = piece->lead + piece->length;
 
     put_header(rail, slot, DHOLE__RAIL_DATA, length);
-    gather(walk, slot + dhole__rail_header, piece->lead);
+    dhole__walk_copy_out(walk, slot + dhole__rail_header, piece->lead);
+    put_trailer(rail, trailer, slot);
     dhole__walk_skip(walk, piece->length);
     rail->ahead += length;
-    return post_send(rail, sge, 2, 0, (struct dhole__sent){.bytes = length, .slot = true});
+    return post_send(rail, sge, dhole__qp_pieces(&rail->qp), 0,
+                     (struct dhole__sent){.bytes = length, .slot = true});
 }
 
 /* Sends the next message of what is left; *put is 0 when that is not possible now. */
 static dhole_err send_next(struct dhole__rail *rail, struct dhole__walk *walk, size_t left,
                            size_t *put)
 {
-    uint32_t most = rail->qp.shape.message - dhole__rail_header;
+    uint32_t most = rail->qp.shape.message - whole(rail, 0);
     uint32_t length = left < most ? (uint32_t)left : most;
     struct dhole__sent sent = {.bytes = 0};
     struct in_place piece;
@@ -198,8 +208,8 @@ void dhole__rail_probe(struct dhole__rail *rail)
     struct ibv_sge sge = {.addr = (uintptr_t)slot, .length = size, .lkey = dhole__rail_key(rail)};
     dhole_err err;
 
-    memset(slot, 0, size);
-    put_header(rail, slot, DHOLE__RAIL_PROBE, size - dhole__rail_header);
+    memset(slot, 0, size); /* its trailer, too: it has no sequence number */
+    put_header(rail, slot, DHOLE__RAIL_PROBE, size - whole(rail, 0));
     err = post_send(rail, &sge, 1, 0, (struct dhole__sent){.slot = true});
     rail->too_long |= err != DHOLE_OK;
     if (err)

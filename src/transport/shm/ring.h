@@ -93,16 +93,6 @@ static inline size_t dhole__ring_line_share(const struct dhole__walk *walk, size
     return first <= dhole__line_bytes ? first : 0;
 }
 
-static inline void dhole__walk_copy_out(struct dhole__walk *walk, uint8_t *dst, size_t n)
-{
-    size_t length;
-
-    for (; n > 0; n -= length, dst += length) {
-        const uint8_t *src = dhole__walk_take(walk, n, &length);
-        memcpy(dst, src, length);
-    }
-}
-
 /* Fewer than 64 bytes, without a call. */
 static inline void dhole__copy_few(uint8_t *dst, const uint8_t *src, size_t n)
 {

@@ -56,10 +56,15 @@ static bool may_touch_all(const struct pair *pair, const struct ibv_sge *sge, in
     return true;
 }
 
+static bool is_now(int *countdown)
+{
+    return *countdown > 0 && --*countdown == 0;
+}
+
 /* The status of this completion, if it was planned to fail. */
 static enum ibv_wc_status spoil(struct pair *pair, int *countdown, enum ibv_wc_status status)
 {
-    if (status == IBV_WC_SUCCESS && *countdown > 0 && --*countdown == 0)
+    if (status == IBV_WC_SUCCESS && is_now(countdown))
         return (enum ibv_wc_status)pair->device->settings.fail_status;
     return status;
 }
@@ -177,12 +182,12 @@ static struct pair *peer_of(const struct pair *pair)
 }
 
 /* How a message fares on the way. */
-enum fate { ARRIVES, WAITS, LOST, UNANSWERED };
+enum fate { ARRIVES, WAITS, LOST, CUT, TWICE, UNANSWERED };
 
 static bool is_dropped(struct device *device)
 {
     struct settings *settings = &device->settings;
-    bool drop = settings->drop > 0 && --settings->drop == 0;
+    bool drop = is_now(&settings->drop);
 
     drop |= next_random(&device->random) % 1000 < (unsigned long long)settings->drop_rate;
     device->counts.dropped += drop;
@@ -199,7 +204,11 @@ static enum fate fate_of(struct pair *pair, const struct pair *peer)
         return rc ? WAITS : LOST;
     if (!hears(peer, pair))
         return rc ? UNANSWERED : LOST;
-    return !rc && is_dropped(pair->device) ? LOST : ARRIVES;
+    if (!rc && is_dropped(pair->device))
+        return LOST;
+    if (!rc && is_now(&pair->device->settings.cut))
+        return CUT;
+    return !rc && is_now(&pair->device->settings.twice) ? TWICE : ARRIVES;
 }
 
 static void copy_to(const struct ibv_sge **to, size_t *at, const uint8_t *from, size_t size)
@@ -217,26 +226,47 @@ static void copy_to(const struct ibv_sge **to, size_t *at, const uint8_t *from, 
     }
 }
 
-static void copy(const struct send *send, const struct recv *recv)
+/* At most `most` bytes of it, behind the first `at`. */
+static void copy(const struct send *send, const struct recv *recv, size_t at, size_t most)
 {
     const struct ibv_sge *to = recv->sge;
-    size_t at = 0;
+    bool is_inline = (send->wr.send_flags & IBV_SEND_INLINE) != 0;
+    const uint8_t *next = send->bytes;
 
-    if (send->wr.send_flags & IBV_SEND_INLINE) {
-        copy_to(&to, &at, send->bytes, total(send->sge, send->wr.num_sge));
-        return;
+    for (; to < recv->sge + recv->sges && at >= to->length; to++)
+        at -= to->length;
+    for (int i = 0; i < send->wr.num_sge && most > 0; i++) {
+        size_t size = send->sge[i].length < most ? send->sge[i].length : most;
+        const uint8_t *from = (const uint8_t *)(uintptr_t)send->sge[i].addr;
+        copy_to(&to, &at, is_inline ? next : from, size);
+        next += size;
+        most -= size;
     }
-    for (int i = 0; i < send->wr.num_sge; i++)
-        copy_to(&to, &at, (const uint8_t *)(uintptr_t)send->sge[i].addr, send->sge[i].length);
+}
+
+/* The rest is lost, and the receive stays the next one's. */
+static void cut(struct device *device, struct pair *peer, const struct send *send)
+{
+    size_t most = (size_t)device->settings.cut_after, size = total(send->sge, send->wr.num_sge);
+    const struct recv *recv = &peer->recvs[peer->recv_first];
+
+    if (size < most)
+        most = size;
+    if (peer->recv_count == 0 || peer->filled + most > total(recv->sge, recv->sges))
+        return;
+    device->counts.dropped++;
+    copy(send, recv, peer->filled, most);
+    peer->filled += most;
 }
 
 /* Puts a message that has arrived into the receive that is posted first; what the sender gets. */
 static enum ibv_wc_status place(struct pair *peer, const struct send *send)
 {
     struct recv recv = take_recv(peer);
-    size_t size = total(send->sge, send->wr.num_sge);
+    size_t filled = peer->filled, size = filled + total(send->sge, send->wr.num_sge);
     enum ibv_wc_status status = IBV_WC_SUCCESS, reply = IBV_WC_SUCCESS;
 
+    peer->filled = 0;
     if (size > total(recv.sge, recv.sges)) {
         status = IBV_WC_LOC_LEN_ERR;
         reply = IBV_WC_REM_INV_REQ_ERR;
@@ -246,7 +276,7 @@ static enum ibv_wc_status place(struct pair *peer, const struct send *send)
     }
     status = spoil(peer, &peer->device->settings.fail_recv, status);
     if (status == IBV_WC_SUCCESS)
-        copy(send, &recv);
+        copy(send, &recv, filled, SIZE_MAX);
     else if (reply == IBV_WC_SUCCESS)
         reply = IBV_WC_REM_OP_ERR;
     complete_recv(peer, &recv, status, size, &send->wr);
@@ -293,12 +323,14 @@ static bool move_one(struct pair *pair)
 
     if (status == IBV_WC_SUCCESS) {
         switch (fate_of(pair, peer)) {
+        case TWICE: arrive(pair, peer, send, &status); /* fallthrough */
         case ARRIVES:
             if (!arrive(pair, peer, send, &status))
                 return false;
             break;
         case WAITS: return false;
         case LOST: break;
+        case CUT: cut(pair->device, peer, send); break;
         case UNANSWERED: status = IBV_WC_RETRY_EXC_ERR; break;
         }
     }

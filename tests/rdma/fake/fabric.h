@@ -17,7 +17,7 @@ struct settings {
     int wr_max, sge_max, cqe_max, inline_max;
     int gids, port, pd, mtu, msg_max, msg_refuse;
     int net, unreachable, gid_errno, gid_at, seen, unplugged, quiet;
-    int drop, drop_rate, seed;
+    int drop, drop_rate, seed, cut, cut_after, twice;
     int fail_send, fail_recv, fail_status;
 };
 
@@ -90,6 +90,7 @@ struct pair {
     struct recv *recvs;
     int recv_first, recv_count;
     int recv_places;
+    size_t filled; /* of the first receive, by a message that was cut */
     bool flushed;
     struct pair *next;
 };

@@ -31,6 +31,9 @@ void fake_load(void);
  *   unplugged=1           from now on nothing passes
  *   quiet=1               a message that nobody answers for is never reported as failed
  *   drop=N                the Nth message from now on is lost; drop_rate=N of 1000 are, by seed=N
+ *   cut=N                 the Nth message of UC from now on loses all but cut_after bytes, and the
+ *                         next goes on in the same receive
+ *   twice=N               the Nth message of UC from now on arrives twice
  *   fail_send=N           the Nth completion of a send from now on has fail_status
  *   fail_recv=N           likewise of a receive */
 void fake_device(const char *name, const char *settings);

@@ -198,6 +198,7 @@ static void reset(struct pair *pair)
     forget_completions(pair->qp.recv_cq, pair);
     pair->send_count = pair->send_places = pair->unsignaled = 0;
     pair->recv_count = pair->recv_places = 0;
+    pair->filled = 0;
 }
 
 static int modify(struct pair *pair, const struct ibv_qp_attr *attr, int mask)

@@ -1,7 +1,6 @@
 /* Connections over RDMA, on devices that are not there (tests/rdma/fake): the stream, sleeping,
  * what goes wrong on the way, and another side that lies. What every connection promises is tested
  * in conn.c, upstream's defects in tests/rdma/rows.c. */
-#include <dirent.h>
 #include <errno.h>
 #include <infiniband/verbs.h>
 #include <pthread.h>
@@ -12,8 +11,11 @@
 #include "base/sys.h"
 #include "dhole/error.h"
 #include "ends.h"
+#include "pairs.h"
 #include "test.h"
 #include "transport/io.h"
+#include "transport/rdma/offer.h"
+#include "transport/rdma/verbs.h"
 #include "transport/tcp/tcp.h"
 
 /* Both kinds of queue pair, with delivery by the sender and by a thread of its own. */
@@ -59,26 +61,6 @@ TEST(several_devices_share_the_load)
         ASSERT(fake_counts((char[]){'a', (char)('0' + i), '\0'}).sent > 50);
 }
 
-static size_t put(struct dhole__conn *conn, size_t size)
-{
-    static uint8_t zeroes[1 << 20];
-    struct iovec iov = {zeroes, size};
-    size_t moved;
-
-    ASSERT_OK(dhole__conn_send(conn, &iov, 1, &moved));
-    return moved;
-}
-
-static size_t get(struct dhole__conn *conn, size_t size)
-{
-    static _Thread_local uint8_t sink[1 << 20];
-    struct iovec iov = {sink, size};
-    size_t moved;
-
-    ASSERT_OK(dhole__conn_recv(conn, &iov, 1, &moved));
-    return moved;
-}
-
 /* The sender has no credit left: it says so, nothing is lost, and it is woken when there is. */
 static void check_the_end_of_credit(void)
 {
@@ -113,68 +95,23 @@ TEST(a_sender_without_credit_waits_and_is_woken)
     in_each_way(check_the_end_of_credit);
 }
 
-struct turn {
-    struct dhole__conn *conn;
-    bool first;
-};
-
-/* Sleeps before every message, with no spinning in between: a lost wake-up would end in the
- * deadline. */
-static void *answer_without_spinning(void *arg)
+static void check_sleep(void)
 {
-    enum { rounds = 3000, size = 40 };
-    const struct turn *turn = arg;
-    struct dhole__conn *conn = turn->conn;
-    dhole__deadline deadline = dhole__deadline_in(50000);
-
-    for (int i = 0; i < rounds; i++) {
-        struct pollfd pfd;
-        if (turn->first || i > 0)
-            ASSERT_EQ(put(conn, size), size);
-        for (size_t left = size; left > 0; left -= get(conn, left))
-            if (conn->ops->arm(conn, false, true, &pfd))
-                ASSERT_OK(dhole__io_poll(&pfd, 1, deadline));
-    }
-    if (!turn->first)
-        put(conn, size);
-    return NULL;
-}
-
-static void check_wake_ups(void)
-{
-    struct turn turns[2];
     struct ends e;
-    pthread_t thread;
 
     ends_open(&e, "a", "b");
-    turns[0] = (struct turn){e.conn[0], true};
-    turns[1] = (struct turn){e.conn[1], false};
-    ASSERT(pthread_create(&thread, NULL, answer_without_spinning, &turns[1]) == 0);
-    answer_without_spinning(&turns[0]);
-    pthread_join(thread, NULL);
+    check_wake_ups(e.conn, 3000);
     ends_close(&e);
 }
 
 TEST(no_wake_up_is_lost)
 {
-    in_each_way(check_wake_ups);
-}
-
-static int descriptors(void)
-{
-    DIR *dir = opendir("/dev/fd");
-    int n = 0;
-
-    ASSERT(dir != NULL);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
+    in_each_way(check_sleep);
 }
 
 TEST(a_device_has_one_region_and_a_queue_pair_for_each_peer)
 {
-    int before = descriptors();
+    int before = test_descriptors();
     struct ends e;
 
     fake_devices("a; b");
@@ -184,7 +121,7 @@ TEST(a_device_has_one_region_and_a_queue_pair_for_each_peer)
     ends_check(&e);
     ends_close(&e);
     ASSERT_EQ(fake_counts("a").regions_most, 1);
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
 }
 
 static void send_and_check(struct ends *e, const uint8_t *data, size_t size)
@@ -200,7 +137,7 @@ static void send_and_check(struct ends *e, const uint8_t *data, size_t size)
 
 /* From the block and from beyond its ends: it has a region of its own for as long as it is
  * registered. */
-TEST(registered_memory_is_sent_whole)
+static void check_registered_memory(const char *devices)
 {
     enum { size = 3 << 20 };
     uint8_t *data = malloc(size);
@@ -208,7 +145,7 @@ TEST(registered_memory_is_sent_whole)
 
     for (size_t i = 0; i < size; i++)
         data[i] = (uint8_t)(i * 31 + (i >> 8));
-    fake_devices("a; b");
+    fake_devices(devices);
     ends_open(&e, "a", "b");
     ASSERT_OK(dhole__rdma_register(e.rdma[0], data + 100000, size / 2));
     ASSERT_EQ(fake_counts("a").regions, 2);
@@ -220,6 +157,15 @@ TEST(registered_memory_is_sent_whole)
     send_and_check(&e, data, size);
     ends_close(&e);
     free(data);
+}
+
+/* With as many pieces as a message from a block needs, and with too few. */
+TEST(registered_memory_is_sent_whole)
+{
+    check_registered_memory("a qp=rc; b qp=rc");
+    check_registered_memory("a qp=rc sge_max=1; b qp=rc");
+    check_registered_memory("a qp=uc; b qp=uc");
+    check_registered_memory("a qp=uc sge_max=2; b qp=uc");
 }
 
 TEST(no_region_left_means_a_copy)
@@ -282,6 +228,69 @@ TEST(many_losses_by_chance_give_no_wrong_data)
     ASSERT(noticed >= 50);
 }
 
+/* Two messages, of which side 0 is not told that the first was spoiled. */
+static void send_two(struct ends *e, const uint8_t *data, size_t first, size_t second)
+{
+    dhole__deadline deadline = dhole__deadline_in(20000);
+
+    ASSERT_OK(dhole__io_run_one(dhole__io_send(e->conn[0], data, first, NULL, 0), deadline));
+    ASSERT_OK(dhole__io_run_one(dhole__io_send(e->conn[0], data, second, NULL, 0), deadline));
+}
+
+static void check_a_cut(size_t first, size_t second, size_t cut, bool in_place)
+{
+    uint8_t *data = malloc(first), *got = malloc(first);
+    struct iovec iov = {got, first};
+    char setting[64];
+    struct ends e;
+    size_t moved;
+
+    memset(data, 1, first);
+    fake_devices("a qp=uc; b qp=uc");
+    ends_open(&e, "a", "b");
+    if (in_place)
+        ASSERT_OK(dhole__rdma_register(e.rdma[0], data, first));
+    snprintf(setting, sizeof setting, "cut=1 cut_after=%zu", cut);
+    fake_device("a", setting);
+    send_two(&e, data, first, second);
+    ASSERT_ERR(dhole__conn_recv(e.conn[1], &iov, 1, &moved), DHOLE_ERR_PEER_LOST);
+    ASSERT_CONTAINS(dhole_error_message(), "1 message from rank 0 was lost on the way");
+    ASSERT_EQ(moved, 0);
+    dhole__rdma_unregister(e.rdma[0], data);
+    ends_close(&e);
+    free(data);
+    free(got);
+}
+
+/* It is continued with the next one, mostly so that it has the length that its header says. */
+TEST(a_message_that_lost_its_end_is_noticed)
+{
+    check_a_cut(1000, 500, 500, false);
+    check_a_cut(1000, 500, 501, false);
+    check_a_cut(1000, 500, 7, false);
+    check_a_cut(80, 40, 40, false); /* inline */
+    check_a_cut(60000, 50000, 10000, true);
+    check_a_cut(60000, 20, 60000 - 20, true);
+}
+
+TEST(a_message_that_comes_twice_is_noticed)
+{
+    uint8_t data[100] = {0};
+    struct ends e;
+    struct iovec iov = {data, 1};
+    size_t moved;
+
+    fake_devices("a qp=uc; b qp=uc");
+    ends_open(&e, "a", "b");
+    fake_device("a", "twice=1");
+    send_two(&e, data, sizeof data, 1);
+    for (size_t left = sizeof data; left > 0;)
+        left -= get(e.conn[1], left);
+    ASSERT_ERR(dhole__conn_recv(e.conn[1], &iov, 1, &moved), DHOLE_ERR_PEER_LOST);
+    ASSERT_CONTAINS(dhole_error_message(), "came twice or too late");
+    ends_close(&e);
+}
+
 /* Whether some side's message names the device, and says this. */
 static bool is_said(const struct ends *e, const char *device, const char *what)
 {
@@ -338,11 +347,11 @@ static bool survive(const char *verb, int nth)
 static void check_every_verb(void)
 {
     for (const char *const *verb = fake_failing_verbs; *verb != NULL; verb++) {
-        int before = descriptors(), nth = 1;
+        int before = test_descriptors(), nth = 1;
         while (nth < 300 && survive(*verb, nth))
             nth += nth < 12 ? 1 : nth / 3;
         fake_fail(*verb, 0, 0);
-        ASSERT_EQ(descriptors(), before);
+        ASSERT_EQ(test_descriptors(), before);
     }
 }
 
@@ -505,6 +514,29 @@ TEST(who_does_not_reach_gets_the_lower_connection_back)
                        "side %d: %s", side, e.why[side]);
         ends_close(&e);
     }
+}
+
+/* Slots follow each other when the counters wrap only if their number is a power of two. */
+TEST(windows_are_powers_of_two)
+{
+    uint8_t bytes[dhole__rdma_offer_size];
+    struct dhole__rdma_offer offer = {.n = 1};
+    const struct dhole__verbs *verbs;
+    struct dhole__device *device;
+
+    fake_load();
+    fake_devices("a msg_max=49152");
+    ASSERT_OK(dhole__verbs_get(&verbs));
+    ASSERT_OK(dhole__device_open(verbs, "a", 1, &device));
+    ASSERT_EQ(device->shape.message, 49152);
+    ASSERT_EQ(device->shape.window, 32);
+    offer.device[0] = (struct dhole__offered){.shape = device->shape, .mtu = IBV_MTU_1024};
+    dhole__device_close(device);
+    dhole__rdma_offer_encode(&offer, bytes);
+    ASSERT_OK(dhole__rdma_offer_decode(bytes, &offer));
+    offer.device[0].shape.window = 42;
+    dhole__rdma_offer_encode(&offer, bytes);
+    ASSERT_ERR(dhole__rdma_offer_decode(bytes, &offer), DHOLE_ERR_PROTOCOL);
 }
 
 /* A peer that says anything at all in place of its offer. */

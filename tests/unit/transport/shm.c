@@ -1,10 +1,8 @@
 /* Connections through shared memory: the stream, sleeping, the end of the other side, and
  * another side that lies. What every connection promises is tested in conn.c. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,6 +13,7 @@
 
 #include "base/sys.h"
 #include "dhole/error.h"
+#include "pairs.h"
 #include "test.h"
 #include "transport/io.h"
 #include "transport/shm/segment.h"
@@ -178,26 +177,6 @@ TEST(the_stream_is_whole_while_it_narrows)
     free(memory);
 }
 
-static size_t put(struct dhole__conn *conn, size_t size)
-{
-    static uint8_t zeroes[1 << 20];
-    struct iovec iov = {zeroes, size};
-    size_t moved;
-
-    ASSERT_OK(dhole__conn_send(conn, &iov, 1, &moved));
-    return moved;
-}
-
-static size_t get(struct dhole__conn *conn, size_t size)
-{
-    static _Thread_local uint8_t sink[1 << 20];
-    struct iovec iov = {sink, size};
-    size_t moved;
-
-    ASSERT_OK(dhole__conn_recv(conn, &iov, 1, &moved));
-    return moved;
-}
-
 TEST(a_narrowed_side_uses_less)
 {
     struct dhole__conn *c[2];
@@ -262,53 +241,13 @@ TEST(who_sleeps_is_woken_and_who_does_not_costs_no_call)
     close_pair(c);
 }
 
-/* Sleeps before every message, with no spinning in between: a lost call would end in the
- * deadline. */
-static void *answer_without_spinning(void *arg)
-{
-    enum { rounds = 20000 };
-    struct dhole__conn *conn = ((struct dhole__conn **)arg)[0];
-    bool first = ((struct dhole__conn **)arg)[1] != NULL;
-    dhole__deadline deadline = dhole__deadline_in(50000);
-
-    for (int i = 0; i < rounds; i++) {
-        struct pollfd pfd;
-        if (first || i > 0)
-            ASSERT_EQ(put(conn, 40), 40);
-        for (size_t left = 40; left > 0; left -= get(conn, left))
-            if (conn->ops->arm(conn, false, true, &pfd))
-                ASSERT_OK(dhole__io_poll(&pfd, 1, deadline));
-    }
-    if (!first)
-        put(conn, 40);
-    return NULL;
-}
-
 TEST(no_wake_up_is_lost)
 {
-    struct dhole__conn *c[2], *args[2][2];
-    pthread_t thread;
+    struct dhole__conn *c[2];
 
     open_pair(c);
-    args[0][0] = args[0][1] = c[0];
-    args[1][0] = c[1];
-    args[1][1] = NULL;
-    ASSERT(pthread_create(&thread, NULL, answer_without_spinning, args[1]) == 0);
-    answer_without_spinning(args[0]);
-    pthread_join(thread, NULL);
+    check_wake_ups(c, 20000);
     close_pair(c);
-}
-
-static int descriptors(void)
-{
-    DIR *dir = opendir("/dev/fd");
-    int n = 0;
-
-    ASSERT(dir != NULL);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
 }
 
 static bool has_mapping(void)
@@ -328,12 +267,12 @@ static bool has_mapping(void)
 TEST(nothing_is_left_behind)
 {
     struct dhole__conn *c[2];
-    int before = descriptors();
+    int before = test_descriptors();
 
     open_pair(c);
-    ASSERT_EQ(descriptors(), before + 2); /* the sockets */
+    ASSERT_EQ(test_descriptors(), before + 2); /* the sockets */
     close_pair(c);
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
     ASSERT(!has_mapping());
 }
 
@@ -349,7 +288,7 @@ static void be_killed_in_the_middle(int fd)
 
 TEST(a_killed_process_is_noticed_and_what_it_sent_arrives)
 {
-    int before = descriptors(), fds[2];
+    int before = test_descriptors(), fds[2];
     struct dhole__conn *conn;
     char got[1001];
     struct dhole__io io;
@@ -372,7 +311,7 @@ TEST(a_killed_process_is_noticed_and_what_it_sent_arrives)
                DHOLE_ERR_PEER_LOST);
     dhole__conn_close(conn);
     ASSERT(waitpid(pid, NULL, 0) == pid);
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
     ASSERT(!has_mapping());
 }
 
@@ -513,7 +452,7 @@ TEST(what_was_not_offered_rightly_is_refused)
     static const char *const names[] = {
         "",     "x",         "1",          "1/",      "1/2x",  "-1/-1",       "0/0",
         "/etc", "../../etc", "99999999/3", "1/99999", "1 / 2", "4294967297/0"};
-    int before = descriptors();
+    int before = test_descriptors();
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct liar liar;
@@ -527,7 +466,7 @@ TEST(what_was_not_offered_rightly_is_refused)
         liar.offer[byte] ^= 1;
         expect_refusal(&liar);
     }
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
 }
 
 #ifdef __linux__
@@ -610,7 +549,7 @@ static void *fail_mmap(void *addr, size_t length, int prot, int flags, int fd, o
 
 TEST(who_gets_no_memory_says_so)
 {
-    int before = descriptors();
+    int before = test_descriptors();
 
     dhole__sys.mmap = fail_mmap;
     for (int n = 0; n < 2; n++) {
@@ -623,7 +562,7 @@ TEST(who_gets_no_memory_says_so)
         expect_none(c);
         ASSERT(!has_mapping());
     }
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
 }
 
 TEST(who_has_no_descriptor_left_says_so)
@@ -645,7 +584,7 @@ TEST(who_has_no_descriptor_left_says_so)
 
 TEST(an_end_before_the_agreement_is_a_lost_peer)
 {
-    int before = descriptors();
+    int before = test_descriptors();
 
     for (int side = 0; side < 2; side++) {
         struct dhole__conn *conn;
@@ -656,6 +595,6 @@ TEST(an_end_before_the_agreement_is_a_lost_peer)
         ASSERT_ERR(finish(conn), DHOLE_ERR_PEER_LOST);
         dhole__conn_close(conn);
     }
-    ASSERT_EQ(descriptors(), before);
+    ASSERT_EQ(test_descriptors(), before);
     ASSERT(!has_mapping());
 }
