@@ -87,9 +87,10 @@ dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit)
         int peer = find_waiting(here, culprit, there, &theirs);
         if (peer < 0)
             continue;
-        err = dhole__liveness_report(here->live, mismatch(here, culprit, there, &theirs), culprit);
-        err = dhole__liveness_report(there->live, mismatch(here, culprit, there, &theirs), peer);
-        err = dhole__liveness_check(here->live);
+        /* Both return a verdict, never that all is well. */
+        if (dhole__liveness_report(here->live, mismatch(here, culprit, there, &theirs), culprit) &&
+            dhole__liveness_report(there->live, mismatch(here, culprit, there, &theirs), peer))
+            err = dhole__liveness_check(here->live);
     }
     pthread_mutex_unlock(&lock);
     return err;
