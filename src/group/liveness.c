@@ -32,7 +32,7 @@ enum {
 enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3, STANCE = 4, WAIT = 5 };
 
 /* A call that a rank has waited in for a while. */
-struct wait {
+struct rank_wait {
     bool waits;
     struct dhole__waits in;
 };
@@ -73,7 +73,7 @@ struct dhole__liveness {
     pthread_cond_t changed;
     bool stop;
     bool left[dhole__rank_max]; /* said goodbye */
-    struct wait wait[dhole__rank_max];
+    struct rank_wait wait[dhole__rank_max];
     bool told; /* the peers know the verdict, those who can be told */
     dhole_err verdict;
     int culprit;
@@ -152,7 +152,7 @@ static void take_stance(struct dhole__liveness *live, int rank)
 static dhole_err compare_waits(const struct dhole__liveness *live, int peer)
 {
     int rank = live->mesh->rank;
-    const struct wait *ours = &live->wait[rank], *theirs = &live->wait[peer];
+    const struct rank_wait *ours = &live->wait[rank], *theirs = &live->wait[peer];
 
     if (!ours->waits || !theirs->waits || !dhole__waits_differ(&ours->in, &theirs->in))
         return DHOLE_OK;
@@ -271,7 +271,7 @@ static bool make_wait(struct dhole__liveness *live, struct peer *peer)
     int to = (int)(peer - live->peer);
     unsigned waits = atomic_load(&live->waits);
     uint8_t text[dhole__waits_size];
-    const struct wait *own = &live->wait[live->mesh->rank];
+    const struct rank_wait *own = &live->wait[live->mesh->rank];
     size_t length = 0;
 
     if (peer->told_waits == waits)
@@ -590,7 +590,7 @@ dhole_err dhole__liveness_report_late(struct dhole__liveness *live, int culprit,
 
 void dhole__liveness_wait(struct dhole__liveness *live, const struct dhole__waits *waits)
 {
-    struct wait *own = &live->wait[live->mesh->rank];
+    struct rank_wait *own = &live->wait[live->mesh->rank];
     dhole_err err = DHOLE_OK;
     int peer;
 
