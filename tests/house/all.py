@@ -173,9 +173,9 @@ def asan(tally):
 
 
 def tsan(tally):
-    """The rooms below transport, seal and model run on one thread."""
+    """The rooms below transport, seal and model run on one thread; exchanges are waited for like sums."""
     if build(tally, "tsan"):
-        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model))", env=SLOW)
+        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model|conformance_exchanges))", env=SLOW)
 
 
 def tidy(tally):
