@@ -53,10 +53,18 @@ dhole_err dhole__local_prepare(int count, struct dhole__local *out)
 dhole_err dhole__local_devices(struct dhole__local *local, const char *backend, const char *file)
 {
     bool ring = backend != NULL && strcmp(backend, "jaccl-ring") == 0;
-    dhole_err err = DHOLE_OK;
+    bool jaccl = ring || (backend != NULL && strcmp(backend, "jaccl") == 0);
+    bool any = backend == NULL || strcmp(backend, "any") == 0;
+    dhole_err err;
 
+    if (file == NULL && jaccl && local->count > 1)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "--backend %s needs to know the devices: --devices FILE", backend);
     if (file == NULL)
         return DHOLE_OK;
+    if (!jaccl && !any)
+        return dhole__fail(DHOLE_ERR_CONFIG, "--devices is for --backend jaccl, this is %s",
+                           backend);
     err = dhole__devices_read(file, ring, &local->devices);
     if (!err && local->devices.size != local->count)
         err = dhole__fail(DHOLE_ERR_CONFIG, "%s has %d rows: expected one for each of %d ranks",

@@ -154,6 +154,12 @@ class Judge:
             check(word in page, f"help bench does not name {word}")
         return f"{len(BAD)} command lines"
 
+    def devices(self):
+        """Before any rank is started, what is missing or too much is said."""
+        sentence(self.bench("all_sum", "--backend", "jaccl"), FAILED, "jaccl", "--devices FILE")
+        sentence(self.bench("all_sum", "--backend", "ring", "--devices", "x.json"), FAILED, "--devices", "ring")
+        sentence(self.bench("all_sum", "--devices", "no/such.json"), FAILED, "no/such.json")
+
     def wrong(self):
         """One wrong element is found, and only from the size on where there is one."""
         source, library, mark = (os.path.join(self.scratch, name)
@@ -268,6 +274,7 @@ def main():
         suite.case("one-rank", judge.one_rank)
         suite.case("sealed", judge.sealed)
         suite.case("usage", judge.usage)
+        suite.case("devices", judge.devices)
         suite.case("wrong", judge.wrong)
         suite.case("environment", judge.environment)
         suite.case("two-answers", judge.two_answers)

@@ -82,7 +82,8 @@ dhole_err dhole__rdma_available(void)
     if (list != NULL)
         verbs->free_device_list(list);
     if (list == NULL || count == 0)
-        return dhole__fail(DHOLE_ERR_UNSUPPORTED, "there is no RDMA device here");
+        return dhole__fail(DHOLE_ERR_UNSUPPORTED,
+                           "there is no RDMA device here: ibv_devices lists none");
     return DHOLE_OK;
 }
 
