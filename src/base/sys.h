@@ -25,6 +25,8 @@ struct dhole__sys {
     int (*listen)(int fd, int backlog);
     int (*accept)(int fd, struct sockaddr *addr, socklen_t *length);
     int (*connect)(int fd, const struct sockaddr *addr, socklen_t length);
+    ssize_t (*send)(int fd, const void *data, size_t size, int flags);
+    ssize_t (*recv)(int fd, void *data, size_t size, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
     ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);

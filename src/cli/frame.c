@@ -12,9 +12,7 @@ static dhole_err write_all(int fd, const void *data, size_t length)
     const char *p = data;
 
     while (length > 0) {
-        struct iovec iov = {(void *)p, length};
-        struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-        ssize_t n = dhole__sys.sendmsg(fd, &message, dhole__msg_nosignal);
+        ssize_t n = dhole__sys.send(fd, p, length, dhole__msg_nosignal);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

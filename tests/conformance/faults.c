@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+#include "as_messages.h"
 #include "base/sys.h"
 #include "data.h"
 #include "harness.h"
@@ -229,8 +230,22 @@ FAIL_ONE(socket, backend_tcp, 20)
 FAIL_ONE(accept, backend_tcp, 20)
 FAIL_ONE(connect, backend_tcp, 20)
 FAIL_ONE(poll, backend_tcp, 20)
-FAIL_ONE(sendmsg, backend_tcp_sealed, 20)
-FAIL_ONE(recvmsg, backend_tcp_sealed, 40)
+
+TEST(every_send_fails_once)
+{
+    real = dhole__sys;
+    sockets_as_messages(failing_sendmsg, real.recvmsg);
+    fail_each(&backend_tcp_sealed, join_and_sum, 20);
+    dhole__sys = real;
+}
+
+TEST(every_receive_fails_once)
+{
+    real = dhole__sys;
+    sockets_as_messages(real.sendmsg, failing_recvmsg);
+    fail_each(&backend_tcp_sealed, join_and_sum, 40);
+    dhole__sys = real;
+}
 
 /* The first bytes of a message, cut off at `limit`. */
 static struct msghdr shortened(const struct msghdr *msg, struct iovec *part, size_t limit)
@@ -290,8 +305,7 @@ static void sum_over_short_calls(struct rank *r)
 static void run_over_short_calls(const struct backend *backend)
 {
     real = dhole__sys;
-    dhole__sys.sendmsg = short_sendmsg;
-    dhole__sys.recvmsg = short_recvmsg;
+    sockets_as_messages(short_sendmsg, short_recvmsg);
     run_group(backend, 3, sum_over_short_calls, NULL);
     dhole__sys = real;
 }

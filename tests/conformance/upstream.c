@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "as_messages.h"
 #include "base/sys.h"
 #include "harness.h"
 
@@ -117,7 +118,7 @@ static void sum_until_lost(struct rank *r)
 TEST(mlx_3862_a_reset_connection)
 {
     real = dhole__sys;
-    dhole__sys.recvmsg = resetting_recvmsg;
+    sockets_as_messages(real.sendmsg, resetting_recvmsg);
     run_group(&backend_tcp, 3, sum_until_lost, NULL);
     run_group(&backend_tcp_sealed, 3, sum_until_lost, NULL);
     dhole__sys = real;

@@ -23,7 +23,8 @@ static bool would_block(int error)
 /* Some systems refuse more than INT_MAX bytes in one call. */
 enum { call_max = 1 << 30 };
 
-/* As much of iov[0..n) as one call may move; *cut is for a vector that alone is too long. */
+/* As much of iov[0..n), more than one, as one call may move; *cut is for a vector that alone is too
+ * long. */
 static struct msghdr message(const struct iovec *iov, int n, struct iovec *cut)
 {
     size_t left = call_max;
@@ -37,6 +38,11 @@ static struct msghdr message(const struct iovec *iov, int n, struct iovec *cut)
     return (struct msghdr){.msg_iov = cut, .msg_iovlen = 1};
 }
 
+static size_t at_most_a_call(size_t size)
+{
+    return size < call_max ? size : call_max;
+}
+
 /* A short message and its header go as one piece: copying it here costs less than having the
  * kernel walk a vector. */
 enum { piece_max = 256 };
@@ -46,11 +52,12 @@ static bool fits_a_piece(const struct iovec *iov, int n)
     return n == 2 && iov[0].iov_len < piece_max && iov[1].iov_len < piece_max - iov[0].iov_len;
 }
 
-static void gather(const struct iovec iov[2], uint8_t *piece)
+static size_t gather(const struct iovec iov[2], uint8_t *piece)
 {
     memcpy(piece, iov[0].iov_base, iov[0].iov_len);
     if (iov[1].iov_len > 0)
         memcpy(piece + iov[0].iov_len, iov[1].iov_base, iov[1].iov_len);
+    return iov[0].iov_len + iov[1].iov_len;
 }
 
 static void scatter(const struct iovec iov[2], const uint8_t *piece, size_t n)
@@ -62,20 +69,44 @@ static void scatter(const struct iovec iov[2], const uint8_t *piece, size_t n)
         memcpy(iov[1].iov_base, piece + first, n - first);
 }
 
+static ssize_t send_some(int fd, const struct iovec *iov, int n)
+{
+    const int flags = MSG_DONTWAIT | dhole__msg_nosignal;
+    uint8_t piece[piece_max];
+    struct iovec cut;
+    struct msghdr msg;
+
+    if (n == 1)
+        return dhole__sys.send(fd, iov->iov_base, at_most_a_call(iov->iov_len), flags);
+    if (fits_a_piece(iov, n))
+        return dhole__sys.send(fd, piece, gather(iov, piece), flags);
+    msg = message(iov, n, &cut);
+    return dhole__sys.sendmsg(fd, &msg, flags);
+}
+
+static ssize_t recv_some(int fd, const struct iovec *iov, int n)
+{
+    uint8_t piece[piece_max];
+    struct iovec cut;
+    struct msghdr msg;
+    ssize_t got;
+
+    if (n == 1)
+        return dhole__sys.recv(fd, iov->iov_base, at_most_a_call(iov->iov_len), MSG_DONTWAIT);
+    if (fits_a_piece(iov, n)) {
+        got = dhole__sys.recv(fd, piece, iov[0].iov_len + iov[1].iov_len, MSG_DONTWAIT);
+        if (got > 0)
+            scatter(iov, piece, (size_t)got);
+        return got;
+    }
+    msg = message(iov, n, &cut);
+    return dhole__sys.recvmsg(fd, &msg, MSG_DONTWAIT);
+}
+
 static dhole_err tcp_send(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
-    struct tcp_conn *tcp = (struct tcp_conn *)conn;
-    uint8_t piece[piece_max];
-    struct iovec whole = {piece, 0}, cut;
-    struct msghdr msg = message(iov, n, &cut);
-    ssize_t sent;
+    ssize_t sent = send_some(((struct tcp_conn *)conn)->fd, iov, n);
 
-    if (fits_a_piece(iov, n)) {
-        whole.iov_len = iov[0].iov_len + iov[1].iov_len;
-        gather(iov, piece);
-        msg = message(&whole, 1, &cut);
-    }
-    sent = dhole__sys.sendmsg(tcp->fd, &msg, MSG_DONTWAIT | dhole__msg_nosignal);
     *moved = sent > 0 ? (size_t)sent : 0;
     if (sent >= 0 || would_block(errno))
         return DHOLE_OK;
@@ -84,21 +115,9 @@ static dhole_err tcp_send(struct dhole__conn *conn, const struct iovec *iov, int
 
 static dhole_err tcp_recv(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
-    struct tcp_conn *tcp = (struct tcp_conn *)conn;
-    uint8_t piece[piece_max];
-    struct iovec whole = {piece, 0}, cut;
-    struct msghdr msg = message(iov, n, &cut);
-    bool in_one_piece = fits_a_piece(iov, n);
-    ssize_t got;
+    ssize_t got = recv_some(((struct tcp_conn *)conn)->fd, iov, n);
 
-    if (in_one_piece) {
-        whole.iov_len = iov[0].iov_len + iov[1].iov_len;
-        msg = message(&whole, 1, &cut);
-    }
-    got = dhole__sys.recvmsg(tcp->fd, &msg, MSG_DONTWAIT);
     *moved = got > 0 ? (size_t)got : 0;
-    if (got > 0 && in_one_piece)
-        scatter(iov, piece, (size_t)got);
     if (got > 0 || (got < 0 && would_block(errno)))
         return DHOLE_OK;
     if (got == 0)

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "as_messages.h"
 #include "base/sys.h"
 #include "dhole/error.h"
 #include "pairs.h"
@@ -230,8 +231,7 @@ TEST(a_small_message_is_one_system_call)
     char head[32] = "", body[64] = "";
     struct dhole__io io[2];
 
-    dhole__sys.sendmsg = count_sendmsg;
-    dhole__sys.recvmsg = count_recvmsg;
+    sockets_as_messages(count_sendmsg, count_recvmsg);
     rails_pair(tcp_pair, 4, c);
     io[0] = dhole__io_send(c[0], head, sizeof head, body, sizeof body);
     io[1] = dhole__io_recv(c[1], head, sizeof head, body, sizeof body);
