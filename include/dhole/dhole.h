@@ -3,9 +3,11 @@
 #ifndef DHOLE_DHOLE_H
 #define DHOLE_DHOLE_H
 
+#include "dhole/cluster.h"
 #include "dhole/dtype.h"
 #include "dhole/error.h"
 #include "dhole/group.h"
+#include "dhole/identity.h"
 #include "dhole/infer.h"
 #include "dhole/link.h"
 #include "dhole/model.h"

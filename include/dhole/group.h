@@ -22,7 +22,7 @@
 
 #include "dhole/dtype.h"
 #include "dhole/error.h"
-#include "dhole/link.h"
+#include "dhole/identity.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -6,7 +6,7 @@
 #include <openssl/x509.h>
 #include <stdbool.h>
 
-#include "dhole/link.h"
+#include "dhole/identity.h"
 
 struct dhole_identity {
     EVP_PKEY *key;

@@ -6,7 +6,7 @@
 #define DHOLE_SEAL_SEAL_H
 
 #include "base/clock.h"
-#include "dhole/link.h"
+#include "dhole/identity.h"
 #include "transport/conn.h"
 
 enum dhole__seal_side { DHOLE__SEAL_CLIENT, DHOLE__SEAL_SERVER };

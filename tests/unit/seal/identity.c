@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dhole/link.h"
+#include "dhole/identity.h"
 #include "seal/identity.h"
 #include "test.h"
 
