@@ -25,3 +25,13 @@ configure_package_config_file(cmake/dholeConfig.cmake.in dholeConfig.cmake
 write_basic_package_version_file(dholeConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/dholeConfig.cmake ${PROJECT_BINARY_DIR}/dholeConfigVersion.cmake
   DESTINATION ${package_dir})
+
+# The worker as a service: its unit names the program where it is installed.
+if(CMAKE_SYSTEM_NAME STREQUAL Linux)
+  install(CODE "
+    set(bindir \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+    configure_file(\"${PROJECT_SOURCE_DIR}/cmake/dhole-join.service.in\"
+                   \"${PROJECT_BINARY_DIR}/dhole-join.service\" @ONLY)")
+  install(FILES ${PROJECT_BINARY_DIR}/dhole-join.service DESTINATION lib/systemd/system)
+  install(FILES cmake/dhole.sysusers.conf DESTINATION lib/sysusers.d RENAME dhole.conf)
+endif()

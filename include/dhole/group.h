@@ -101,8 +101,9 @@ typedef struct dhole_options {
 /* Joins the group: blocks until every rank is connected or the deadline. NULL options
  * is DHOLE_OPTIONS_INIT. docs/environment.md says which variables are read and what they give:
  * DHOLE_*, MLX's, and those of mpirun, srun and torchrun; DHOLE_BACKEND is the backend,
- * DHOLE_SEAL=off is allow_plain, DHOLE_SEAL=on is seal_rdma. DHOLE_ERR_CONFIG names the variable
- * that is wrong or missing. The caller frees *out with dhole_group_free. */
+ * DHOLE_SEAL says what is sealed, and DHOLE_IDENTITY and DHOLE_PINS are the keys of a group that
+ * the environment names. DHOLE_ERR_CONFIG names the variable that is wrong or missing. The caller
+ * frees *out with dhole_group_free. */
 dhole_err dhole_init(const dhole_options *options, dhole_group **out);
 
 /* Whether this build and machine could make a group on that backend; of "jaccl": whether there is

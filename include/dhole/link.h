@@ -23,9 +23,10 @@ extern "C" {
  * A link with 0 lanes has CONTROL alone.
  *
  * One thread may send and another one receive on each channel at the same time, all channels side
- * by side. A call that fails with anything but DHOLE_ERR_INVALID breaks its channel, and with
- * DHOLE_ERR_AUTH, _PROTOCOL or _PEER_LOST the link: every later call repeats the error. Nothing of
- * a message is released unless it is authentic. */
+ * by side. A call that fails breaks its channel, and with DHOLE_ERR_AUTH, _PROTOCOL or _PEER_LOST
+ * the link: every later call repeats the error. Nothing breaks by DHOLE_ERR_INVALID, by
+ * DHOLE_ERR_LIMIT of a send, nor by DHOLE_ERR_TIMEOUT or _CANCELLED of a dhole_link_recv to which
+ * nothing of a message has come. Nothing of a message is released unless it is authentic. */
 typedef struct dhole_link dhole_link;
 typedef struct dhole_link_listener dhole_link_listener;
 
@@ -62,10 +63,13 @@ typedef struct dhole_link_options {
     /* A call gives up with DHOLE_ERR_CANCELLED when this descriptor becomes readable; -1 is none.
      */
     int cancel_fd;
+    /* Whoever refuses the connection, or cannot be reached, is not called again until the deadline:
+     * the call fails at once with DHOLE_ERR_PEER_LOST. */
+    int no_retry;
 } dhole_link_options;
 
 /* clang-format off */
-#define DHOLE_LINK_OPTIONS_INIT {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, -1}
+#define DHOLE_LINK_OPTIONS_INIT {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, -1, 0}
 /* clang-format on */
 
 /* What a message is. The shape is the row-major tensor's; a message of bytes is DHOLE_U8 with
@@ -93,7 +97,7 @@ dhole_err dhole_link_listen(const dhole_link_options *options, const char *addre
 const char *dhole_link_listener_address(const dhole_link_listener *listener);
 
 /* The next link that is up. Handshakes make progress in this call alone. Who is refused is logged,
- * and does not end the call. DHOLE_ERR_TIMEOUT; DHOLE_ERR_CANCELLED. */
+ * and does not end the call. timeout_ms 0 only looks. DHOLE_ERR_TIMEOUT; DHOLE_ERR_CANCELLED. */
 dhole_err dhole_link_accept(dhole_link_listener *listener, int64_t timeout_ms, dhole_link **out);
 
 void dhole_link_listener_free(dhole_link_listener *listener);
@@ -103,7 +107,7 @@ dhole_err dhole_link_send(dhole_link *link, dhole_channel channel, const dhole_m
                           const void *data, int64_t timeout_ms);
 
 /* What comes next on the channel. To be followed by dhole_link_recv_data, which takes the elements,
- * dhole_message_size(message) bytes. */
+ * dhole_message_size(message) bytes, unless there are none. */
 dhole_err dhole_link_recv(dhole_link *link, dhole_channel channel, dhole_message *message,
                           int64_t timeout_ms);
 dhole_err dhole_link_recv_data(dhole_link *link, dhole_channel channel, void *data,

@@ -31,9 +31,11 @@ quietly() {
 }
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libssl-dev libjansson-dev libpcre2-dev"
-packages_build="$packages_build libibverbs-dev python3 python3-venv ca-certificates"
+packages_build="$packages_build libibverbs-dev libavahi-client-dev python3 python3-venv ca-certificates"
 packages_test="g++ clang libclang-rt-14-dev lld clang-format clang-tidy shellcheck qemu-user"
 packages_test="$packages_test openmpi-bin mpich openssh-server openssh-client iproute2"
+packages_test="$packages_test avahi-daemon dbus iptables libfaketime libavahi-compat-libdnssd-dev"
+packages_test="$packages_test swtpm tpm2-tools tpm2-openssl"
 packages_rdma="qemu-system-x86 busybox-static iproute2 ibverbs-providers ibverbs-utils perftest python3"
 packages_test="$packages_test $packages_rdma"
 packages_bench="g++ openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev"

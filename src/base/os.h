@@ -52,6 +52,10 @@ int dhole__socket_peer(int fd, uid_t *user, pid_t *process);
  */
 extern const clockid_t dhole__coarse_clock;
 
+/* Percent of this machine's memory that is in use and cannot be had at once; -1: it does not tell.
+ */
+int dhole__memory_pressure(void);
+
 /* Asks for large pages under a mapping, where the system has them on request. */
 void dhole__huge_pages(void *p, size_t n);
 

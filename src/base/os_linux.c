@@ -152,6 +152,25 @@ int dhole__socket_peer(int fd, uid_t *user, pid_t *process)
 
 const clockid_t dhole__coarse_clock = CLOCK_MONOTONIC_COARSE;
 
+int dhole__memory_pressure(void)
+{
+    char text[512] = "";
+    const char *total, *available;
+    unsigned long long all = 0, left = 0;
+    int fd = dhole__sys.open("/proc/meminfo", O_RDONLY | O_CLOEXEC, 0);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    total = strstr(text, "MemTotal:");
+    available = strstr(text, "MemAvailable:");
+    if (total == NULL || available == NULL || sscanf(total, "MemTotal: %llu", &all) != 1 ||
+        sscanf(available, "MemAvailable: %llu", &left) != 1 || all == 0 || left > all)
+        return -1;
+    return (int)((all - left) * 100 / all);
+}
+
 void dhole__huge_pages(void *p, size_t n)
 {
     madvise(p, n, MADV_HUGEPAGE); /* a wish: the kernel may have none */

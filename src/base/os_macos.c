@@ -98,6 +98,17 @@ int dhole__socket_peer(int fd, uid_t *user, pid_t *process)
 
 const clockid_t dhole__coarse_clock = CLOCK_MONOTONIC;
 
+int dhole__memory_pressure(void)
+{
+    int free_percent;
+    size_t size = sizeof free_percent;
+
+    if (sysctlbyname("kern.memorystatus_level", &free_percent, &size, NULL, 0) != 0 ||
+        free_percent < 0 || free_percent > 100)
+        return -1;
+    return 100 - free_percent;
+}
+
 void dhole__huge_pages(void *p, size_t n)
 {
     (void)p;

@@ -1,6 +1,7 @@
 #include "base/sys.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -30,5 +31,8 @@ struct dhole__sys dhole__sys = {
     .recvmsg = recvmsg,
     .poll = poll,
     .pipe = pipe,
+    .write = write,
+    .fsync = fsync,
+    .rename = rename,
     .thread_create = pthread_create,
 };

@@ -31,6 +31,9 @@ struct dhole__sys {
     ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
     int (*pipe)(int fds[2]);
+    ssize_t (*write)(int fd, const void *data, size_t size);
+    int (*fsync)(int fd);
+    int (*rename)(const char *from, const char *to);
     int (*thread_create)(pthread_t *thread, const pthread_attr_t *attributes,
                          void *(*main)(void *arg), void *arg);
 };

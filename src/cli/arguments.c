@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "infer/shard.h"
 
 enum { threads_max = 1024, default_max_tokens = 512 };
 
@@ -46,6 +45,29 @@ static bool parse_seal(char **argv, enum dhole__sealing *out)
     return false;
 }
 
+/* Cuts the list where it is. */
+static bool parse_peers(char **argv, struct dhole__arguments *a)
+{
+    a->peer_count = 0;
+    for (char *name = optarg, *end; name != NULL; name = end) {
+        end = strchr(name, ',');
+        if (end != NULL)
+            *end++ = '\0';
+        for (int i = 0; i < a->peer_count; i++)
+            if (strcmp(a->peers[i], name) == 0) {
+                dhole__usage(argv[0], "--peers names %s twice", name);
+                return false;
+            }
+        if (name[0] == '\0' || a->peer_count == dhole__ranks_max - 1) {
+            dhole__usage(argv[0], "--peers: expected 1 to %d names, separated by commas",
+                         dhole__ranks_max - 1);
+            return false;
+        }
+        a->peers[a->peer_count++] = name;
+    }
+    return true;
+}
+
 enum {
     opt_model = 256,
     opt_prompt,
@@ -53,6 +75,7 @@ enum {
     opt_system,
     opt_max_tokens,
     opt_ranks,
+    opt_peers,
     opt_parallel,
     opt_backend,
     opt_devices,
@@ -74,6 +97,7 @@ static const struct option options[] = {
     {"system", required_argument, NULL, opt_system},
     {"max-tokens", required_argument, NULL, opt_max_tokens},
     {"ranks", required_argument, NULL, opt_ranks},
+    {"peers", required_argument, NULL, opt_peers},
     {"parallel", required_argument, NULL, opt_parallel},
     {"backend", required_argument, NULL, opt_backend},
     {"devices", required_argument, NULL, opt_devices},
@@ -105,6 +129,7 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
         ok = dhole__option_int(argv, "max-tokens", 0, INT_MAX, &a->max_tokens);
         break;
     case opt_ranks: ok = dhole__option_int(argv, "ranks", 1, dhole__ranks_max, &a->ranks); break;
+    case opt_peers: ok = parse_peers(argv, a); break;
     case opt_parallel: ok = parse_parallel(argv, &a->parallel); break;
     case opt_backend: ok = parse_backend(argv, &a->backend); break;
     case opt_devices: a->devices = optarg; break;
@@ -134,6 +159,22 @@ static bool take(char **argv, int c, struct dhole__arguments *a)
     return ok;
 }
 
+/* What only ranks of this machine can have. */
+static int check_peers(char **argv, struct dhole__arguments *a)
+{
+    if (a->peer_count == 0)
+        return DHOLE__EXIT_DONE;
+    if (a->ranks > 1)
+        return dhole__usage(argv[0], "--ranks starts ranks here, --peers takes other machines: "
+                                     "give one of them");
+    if (a->devices != NULL)
+        return dhole__usage(argv[0], "--devices is for --ranks, not for --peers");
+    if (a->sealing == DHOLE__SEAL_OFF)
+        return dhole__usage(argv[0], "--seal off is for --ranks: to --peers everything is sealed");
+    a->ranks = a->peer_count + 1;
+    return DHOLE__EXIT_DONE;
+}
+
 int dhole__arguments_parse(int argc, char **argv, struct dhole__arguments *out)
 {
     int c;
@@ -150,5 +191,5 @@ int dhole__arguments_parse(int argc, char **argv, struct dhole__arguments *out)
         return dhole__usage(argv[0], "--model FILE is missing");
     if (!out->help && out->prompt == NULL)
         return dhole__usage(argv[0], "--prompt TEXT is missing");
-    return DHOLE__EXIT_DONE;
+    return check_peers(argv, out);
 }

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/bench_link.h"
 #include "cli/bench_options.h"
 #include "cli/bench_ranks.h"
 #include "cli/bench_report.h"
@@ -68,17 +69,6 @@ static dhole_err join(struct bench *b)
     return err;
 }
 
-/* Says what failed, unless rank 0 does; returns the exit code. */
-static int fail(const struct bench *b, dhole_err err)
-{
-    if (b->local && b->started.rank != 0)
-        return dhole__exit_code(err);
-    if (err != DHOLE_ERR_CANCELLED || !dhole__signals_caught())
-        return dhole__report(err);
-    fprintf(stderr, "dhole: interrupted\n");
-    return DHOLE__EXIT_SIGNAL + dhole__signals_caught();
-}
-
 static void take(void *arg, const struct dhole__bench_result *result)
 {
     struct bench *b = arg;
@@ -132,7 +122,7 @@ static int run(struct bench *b)
         err = join(b);
     if (err == DHOLE_OK)
         err = measure(b);
-    code = err ? fail(b, err) : conclude(b);
+    code = err ? dhole__bench_ranks_fail(b->started.rank, err) : conclude(b);
     dhole_group_free(b->group);
     if (b->local)
         dhole__bench_ranks_end(&b->started, err == DHOLE_OK);
@@ -142,9 +132,14 @@ static int run(struct bench *b)
 static int bench(int argc, char **argv)
 {
     struct bench b = {.group = NULL};
-    int code = dhole__bench_options_parse(argc, argv, &b.options);
     dhole_err err;
+    int code;
 
+    if (argc > 1 && strcmp(argv[1], "link") == 0) {
+        argv[1] = argv[0];
+        return dhole__bench_link(argc - 1, argv + 1);
+    }
+    code = dhole__bench_options_parse(argc, argv, &b.options);
     if (code != DHOLE__EXIT_DONE)
         return code;
     if (b.options.help)
@@ -160,11 +155,13 @@ static int bench(int argc, char **argv)
 
 const struct dhole__subcommand dhole__cmd_bench = {
     .name = "bench",
-    .summary = "measures collectives, on ranks of this machine or of a job",
+    .summary = "measures collectives, on ranks of this machine or of a job, and sealed links",
     .help =
         "Usage: dhole bench OPERATION [-n N] [--backend B] [--devices FILE] [--min SIZE]\n"
         "                   [--max SIZE] [--dtype T] [--time S | --iterations N] [--check]\n"
         "                   [--seal on|off] [--json]\n"
+        "       dhole bench link [--size SIZE] [--trip SIZE] [--lanes N] [--rounds N]\n"
+        "                   [--seconds S] [--json]\n"
         "\n"
         "OPERATION is all_sum, all_gather, sum_scatter, broadcast, all_to_all, sendrecv (one way "
         "of\n"
@@ -199,8 +196,22 @@ const struct dhole__subcommand dhole__cmd_bench = {
         "                     given\n"
         "  --json             one object when all is done, instead of the table\n"
         "\n"
+        "link measures a sealed link between two processes of this machine, beside TLS 1.3, a bare "
+        "loop\n"
+        "of AES-256-GCM records, and TCP in the clear: a stream one way, round trips, and the "
+        "link's\n"
+        "handshake. The sides take turns; a ratio is the median of those of the rounds.\n"
+        "\n"
+        "  --size SIZE        of the stream's messages; 1M if not given\n"
+        "  --trip SIZE        of what goes there and back; 64 if not given\n"
+        "  --lanes N          lanes of the link that is compared with one of a single lane; 2 if "
+        "not given\n"
+        "  --rounds N         9 if not given\n"
+        "  --seconds S        of a side's turn in each round; 0.1 if not given\n"
+        "\n"
         "Examples:\n"
         "  dhole bench all_sum -n 4 --backend shm\n"
+        "  dhole bench link --lanes 4 --json\n"
         "  dhole launch --hosts a,b -- dhole bench all_sum --check\n",
     .run = bench,
 };

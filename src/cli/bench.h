@@ -67,6 +67,9 @@ dhole_err dhole__bench_measure(const struct dhole__bench_plan *plan, dhole_group
                                void (*each)(void *arg, const struct dhole__bench_result *result),
                                void *arg);
 
+/* The least comes first. */
+void dhole__bench_sort(double *values, size_t n);
+
 /* Calls once, and counts the elements of the output that are not what they must be. The buffers
  * hold other values afterwards. */
 dhole_err dhole__bench_check(const struct dhole__bench_case *c, long long *wrong);

@@ -129,12 +129,17 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void dhole__bench_sort(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_value);
+}
+
 static void summarise(const struct measurement *m, long long calls,
                       struct dhole__bench_result *result)
 {
     double rate;
 
-    qsort(m->seconds, (size_t)calls, sizeof *m->seconds, by_value);
+    dhole__bench_sort(m->seconds, (size_t)calls);
     result->bytes = dhole__bench_bytes(&m->c);
     result->count = m->c.count;
     result->calls = calls;

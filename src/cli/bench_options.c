@@ -10,8 +10,7 @@
 
 static const size_t size_max = (size_t)1 << 40;
 
-/* "64K" and the like. */
-static bool parse_size(char **argv, const char *name, size_t *out)
+bool dhole__bench_option_size(char **argv, const char *name, size_t *out)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -93,8 +92,8 @@ static bool take(char **argv, int c, struct dhole__bench_options *out)
     case 'n': return dhole__option_int(argv, "n", 1, dhole__rank_max, &out->ranks);
     case 'b': return parse_backend(argv, &out->backend);
     case 'D': out->devices = optarg; return true;
-    case 'm': return parse_size(argv, "min", &out->plan.min);
-    case 'M': return parse_size(argv, "max", &out->plan.max);
+    case 'm': return dhole__bench_option_size(argv, "min", &out->plan.min);
+    case 'M': return dhole__bench_option_size(argv, "max", &out->plan.max);
     case 'd': return parse_dtype(argv, &out->plan.dtype);
     case 'i': return dhole__option_int(argv, "iterations", 1, 10000000, &out->plan.iterations);
     case 't':

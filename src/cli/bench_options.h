@@ -16,4 +16,7 @@ struct dhole__bench_options {
  * operation, and is overwritten. */
 int dhole__bench_options_parse(int argc, char **argv, struct dhole__bench_options *out);
 
+/* Reads the present option's argument, such as 64K; false after the fault has been printed. */
+bool dhole__bench_option_size(char **argv, const char *name, size_t *out);
+
 #endif

@@ -2,12 +2,14 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/sys.h"
+#include "cli/cli.h"
 #include "cli/signals.h"
 
 enum {
@@ -69,12 +71,22 @@ dhole_err dhole__bench_ranks_explain(struct dhole__bench_ranks *ranks)
         ranks->pid[r] = 0;
         if (WIFSIGNALED(status))
             return dhole__fail(DHOLE_ERR_PEER_LOST,
-                               "rank %d was killed by signal %d before it joined", r,
+                               "rank %d was killed by signal %d before all was done", r,
                                WTERMSIG(status));
-        return dhole__fail(DHOLE_ERR_PEER_LOST, "rank %d ended with code %d before it joined", r,
+        return dhole__fail(DHOLE_ERR_PEER_LOST, "rank %d ended with code %d before all was done", r,
                            WEXITSTATUS(status));
     }
     return dhole__fail(DHOLE_ERR_CANCELLED, "interrupted");
+}
+
+int dhole__bench_ranks_fail(int rank, dhole_err err)
+{
+    if (rank != 0)
+        return dhole__exit_code(err);
+    if (err != DHOLE_ERR_CANCELLED || !dhole__signals_caught())
+        return dhole__report(err);
+    fprintf(stderr, "dhole: interrupted\n");
+    return DHOLE__EXIT_SIGNAL + dhole__signals_caught();
 }
 
 /* How many are still running. */

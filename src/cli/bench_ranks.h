@@ -21,8 +21,11 @@ dhole_err dhole__bench_ranks_start(int count, struct dhole__bench_ranks *ranks);
 /* Readable when this rank has no reason to join any more. */
 int dhole__bench_ranks_cancel_fd(const struct dhole__bench_ranks *ranks);
 
-/* At rank 0, when joining was cancelled: why. */
+/* At rank 0, when it was cancelled: why. */
 dhole_err dhole__bench_ranks_explain(struct dhole__bench_ranks *ranks);
+
+/* Says what failed, unless rank 0 does; returns the exit code. */
+int dhole__bench_ranks_fail(int rank, dhole_err err);
 
 /* At rank 0: gives the others a while to end (less when not all is well), and kills those that did
  * not. */

@@ -29,6 +29,8 @@ extern const struct dhole__subcommand *const dhole__subcommands[];
 
 extern const struct dhole__subcommand dhole__cmd_generate, dhole__cmd_launch, dhole__cmd_bench,
     dhole__cmd_doctor, dhole__cmd_tokenize, dhole__cmd_version, dhole__cmd_help, dhole__cmd_rank;
+extern const struct dhole__subcommand dhole__cmd_join, dhole__cmd_peers;
+extern const struct dhole__subcommand dhole__cmd_id, dhole__cmd_pair, dhole__cmd_trust;
 
 int dhole__exit_code(dhole_err err);
 

@@ -6,6 +6,7 @@
 #include "cli/arguments.h"
 #include "cli/cli.h"
 #include "cli/prompt.h"
+#include "cli/remote.h"
 #include "cli/signals.h"
 #include "cli/spawn.h"
 
@@ -17,7 +18,8 @@ struct run {
     dhole_parallel parallel;
     char reason[256];
     struct dhole__answer answer;
-    struct dhole__ranks *ranks; /* NULL: this one alone */
+    struct dhole__ranks *ranks;   /* of this machine; or NULL */
+    struct dhole__remote *remote; /* of others; or NULL */
     dhole_generation result;
     dhole_stats traffic;
 };
@@ -42,7 +44,25 @@ static int threads_of(const struct dhole__arguments *a)
 
     if (a->threads > 0)
         return (int)a->threads;
+    if (a->peer_count > 0)
+        return dhole__cpu_count();
     return each > 0 ? each : 1;
+}
+
+static dhole_err start_peers(struct run *run)
+{
+    const struct dhole__arguments *a = run->arguments;
+    struct dhole__remote_options options = {
+        .names = a->peers,
+        .count = a->peer_count,
+        .model = run->model,
+        .parallel = run->parallel,
+        .backend = a->backend,
+        .seal_memory = a->sealing == DHOLE__SEAL_ON,
+        .threads = (int)a->threads,
+    };
+
+    return dhole__remote_start(&options, &run->remote);
 }
 
 static dhole_err start_ranks(struct run *run)
@@ -59,6 +79,8 @@ static dhole_err start_ranks(struct run *run)
         .threads = threads_of(a),
     };
 
+    if (a->peer_count > 0)
+        return start_peers(run);
     return a->ranks > 1 ? dhole__ranks_start(&options, &run->ranks) : DHOLE_OK;
 }
 
@@ -67,6 +89,8 @@ static int fail(const struct run *run, dhole_err err)
 {
     if (run->answer.reader_gone)
         return DHOLE__EXIT_FAILED;
+    if (run->remote != NULL)
+        err = dhole__remote_explain(run->remote, err);
     if (err != DHOLE_ERR_CANCELLED || !dhole__signals_caught())
         return dhole__report(err);
     fprintf(stderr, "dhole: interrupted\n");
@@ -112,9 +136,16 @@ static int answer(struct run *run, dhole_engine *engine)
     return code;
 }
 
+static dhole_group *group_of(const struct run *run)
+{
+    if (run->remote != NULL)
+        return dhole__remote_group(run->remote);
+    return run->ranks != NULL ? dhole__ranks_group(run->ranks) : NULL;
+}
+
 static int compute(struct run *run)
 {
-    dhole_group *group = run->ranks != NULL ? dhole__ranks_group(run->ranks) : NULL;
+    dhole_group *group = group_of(run);
     dhole_engine_options options = {.parallel = run->parallel,
                                     .threads = threads_of(run->arguments)};
     dhole_engine *engine;
@@ -194,6 +225,7 @@ static int run(const struct dhole__arguments *arguments)
     err = prepare(&r);
     code = err ? fail(&r, err) : compute(&r);
     dhole__ranks_end(r.ranks, code == DHOLE__EXIT_DONE);
+    dhole__remote_end(r.remote, code == DHOLE__EXIT_DONE);
     if (code == DHOLE__EXIT_DONE)
         code = conclude(&r);
     dhole__answer_free(&r.answer);
@@ -226,6 +258,9 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "  --system TEXT       system text of the chat template\n"
         "  --max-tokens N      stop after N tokens (default 512)\n"
         "  --ranks N           share the work among N processes, 1 to 8 (default 1)\n"
+        "  --peers A,B         share the work with these machines, up to 7, which this one trusts "
+        "and\n"
+        "                      which run `dhole join --listen`; this process is rank 0\n"
         "  --parallel HOW      auto, single, tp (each rank computes a share of every layer) or pp\n"
         "                      (each rank holds a run of layers); default auto\n"
         "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback),\n"
@@ -256,6 +291,7 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "\n"
         "Examples:\n"
         "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --stats\n"
-        "  dhole generate --model smol.gguf --prompt - --ranks 2 --parallel pp < question.txt\n",
+        "  dhole generate --model smol.gguf --prompt - --ranks 2 --parallel pp < question.txt\n"
+        "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --peers attic,cellar\n",
     .run = generate,
 };

@@ -10,22 +10,32 @@
 #include "cli/cli.h"
 #include "cli/launch_addresses.h"
 #include "cli/launch_hosts.h"
+#include "cli/launch_keys.h"
 #include "cli/launch_mpi.h"
 #include "cli/launch_options.h"
 #include "cli/launch_variables.h"
+#include "group/runtime_dir.h"
 
 void dhole__launch_dir(const struct dhole__launch_job *job, int r,
                        char out[static dhole__launch_path_size])
 {
-    const char *tmp = getenv("TMPDIR");
+    const char *base = dhole__runtime_base();
 
     if (r >= 0 && job->rank[r].host != NULL) {
         snprintf(out, dhole__launch_path_size, "/tmp/dhole-%s-%02d", job->id, r);
         return;
     }
-    if (tmp == NULL || *tmp != '/' || strlen(tmp) > dhole__launch_path_size / 2)
-        tmp = "/tmp";
-    snprintf(out, dhole__launch_path_size, "%s/dhole-%s", tmp, job->id);
+    if (*base != '/' || strlen(base) > dhole__launch_path_size / 2)
+        base = "/tmp";
+    snprintf(out, dhole__launch_path_size, "%s/dhole-%s", base, job->id);
+}
+
+void dhole__launch_add_file(struct dhole__launch_job *job, int rank, const char *name, char *text)
+{
+    struct dhole__launch_file *file = &job->file[job->files++];
+
+    *file = (struct dhole__launch_file){.text = text, .rank = rank};
+    snprintf(file->name, sizeof file->name, "%s", name);
 }
 
 static bool is_one_of(const char *name, const char *a, const char *b)
@@ -52,7 +62,7 @@ static dhole_err add_file(struct dhole__launch_job *job, const char *name, json_
     json_decref(value);
     if (text == NULL)
         return dhole__fail_nomem(sizeof(void *), name);
-    job->file[job->files++] = (struct dhole__launch_file){name, text};
+    dhole__launch_add_file(job, -1, name, text);
     return DHOLE_OK;
 }
 
@@ -101,6 +111,8 @@ static dhole_err fill_job(struct dhole__launch_cluster *cluster, struct dhole__l
         err = add_addresses(job, cluster);
     if (err == DHOLE_OK && jaccl)
         err = add_devices(job, cluster->hosts);
+    if (err == DHOLE_OK && strcmp(cluster->backend, "nccl") != 0)
+        err = dhole__launch_keys(cluster, job);
     return err ? err : dhole__launch_variables(cluster, job);
 }
 
@@ -146,7 +158,7 @@ static int launch_ranks(const struct dhole__launch_options *options)
         dhole__launch_hosts_free(&hosts);
     }
     for (int i = 0; i < job->files; i++)
-        free((char *)job->file[i].text);
+        dhole_secret_free(job->file[i].text, strlen(job->file[i].text));
     for (int r = 0; r < dhole__rank_max; r++)
         dhole__buf_free(&job->rank[r].variables);
     free(job);
@@ -183,6 +195,8 @@ const struct dhole__subcommand dhole__cmd_launch = {
         "  --hostfile FILE          the same, from a host file of MLX's form\n"
         "  --backend B              any (the default), ring, shm, jaccl, jaccl-ring, mpi or nccl\n"
         "  --env NAME=VALUE         a variable for all ranks; may be repeated\n"
+        "  --seal auto|on|off       what groups of libdhole seal: what leaves the host (auto, the\n"
+        "                           default), everything, nothing; keys are made for the job\n"
         "  --cwd DIR                where the ranks run; else here, on hosts that have the folder\n"
         "  -p, --starting-port P    the first port of the ranks' addresses; 32323, or free ones\n"
         "                           when all ranks are on this machine\n"
@@ -195,7 +209,7 @@ const struct dhole__subcommand dhole__cmd_launch = {
         "\n"
         "Examples:\n"
         "  dhole launch -n 4 ./sum\n"
-        "  dhole launch --hosts 10.0.0.1,10.0.0.2 --env DHOLE_SEAL=off -- ./sum --count 1000\n"
+        "  dhole launch --hosts 10.0.0.1,10.0.0.2 -- ./sum --count 1000\n"
         "  dhole launch --hostfile hosts.json --backend ring -- python3 train.py\n"
         "\n"
         "The exit code is that of the rank that failed first, 128 + its signal if one killed it.\n"

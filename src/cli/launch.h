@@ -8,15 +8,22 @@
 #include "base/buf.h"
 #include "coll/comm.h"
 
-enum { dhole__launch_id_size = 33, dhole__launch_path_size = 512, dhole__launch_files_max = 2 };
+enum {
+    dhole__launch_id_size = 33,
+    dhole__launch_path_size = 512,
+    dhole__launch_name_size = 24,
+    dhole__launch_files_max = 3 + dhole__rank_max /* addresses, devices, pins; a key each */
+};
 
 /* The variable that marks every process of rank R as "<id of the job>-<R, two digits>", and so
  * finds those that left the rank's process group. */
 #define DHOLE__LAUNCH_MARK "DHOLE_LAUNCH_ID"
 
-/* A file that every rank finds in a private directory of its host for as long as the job runs. */
+/* A file that ranks find in a private directory of their host for as long as the job runs. */
 struct dhole__launch_file {
-    const char *name, *text;
+    char name[dhole__launch_name_size];
+    char *text; /* wiped and freed with the job */
+    int rank;   /* the one that has it; -1: all */
 };
 
 struct dhole__launch_rank {
@@ -44,6 +51,9 @@ extern const char *const dhole__launch_unset[];
  * one. */
 void dhole__launch_dir(const struct dhole__launch_job *job, int r,
                        char out[static dhole__launch_path_size]);
+
+/* Takes the text over. */
+void dhole__launch_add_file(struct dhole__launch_job *job, int rank, const char *name, char *text);
 
 /* Runs it; returns the exit code of `dhole launch`. */
 int dhole__launch_run(const struct dhole__launch_job *job);

@@ -154,8 +154,11 @@ dhole_err dhole__guard_start(const struct dhole__launch_job *job, struct dhole__
         return err;
     if (mkdir(dir, 0700) != 0)
         err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make the directory %s", dir);
-    for (int i = 0; i < job->files && err == DHOLE_OK; i++)
-        err = write_file(dir, &job->file[i]);
+    for (int i = 0; i < job->files && err == DHOLE_OK; i++) {
+        int rank = job->file[i].rank;
+        if (rank < 0 || job->rank[rank].host == NULL)
+            err = write_file(dir, &job->file[i]);
+    }
     if (err)
         dhole__guard_end(out, job);
     return err;

@@ -160,8 +160,7 @@ int dhole__launch_mpi(const struct dhole__launch_hosts *hosts,
         job->command = (char *const *)(void *)parts.words.data;
         job->prefix = false;
         job->cwd = NULL;
-        job->file[job->files++] =
-            (struct dhole__launch_file){mpi_hosts_file, (char *)parts.hosts.data};
+        dhole__launch_add_file(job, -1, mpi_hosts_file, (char *)parts.hosts.data);
         parts.hosts.data = NULL; /* the job's now */
     }
     code = err ? dhole__report(err) : dhole__launch_run(job);

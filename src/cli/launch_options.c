@@ -6,6 +6,7 @@
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "coll/comm.h"
+#include "group/keys.h"
 
 enum { connections_max = 16, port_max = 65535, timeout_max = 10 * 365 * 24 * 3600 };
 
@@ -14,6 +15,7 @@ enum {
     opt_hostfile,
     opt_backend,
     opt_env,
+    opt_seal,
     opt_mpi_arg,
     opt_cwd,
     opt_connections,
@@ -29,6 +31,7 @@ static const struct option options[] = {
     {"repeat-hosts", required_argument, NULL, 'n'},
     {"backend", required_argument, NULL, opt_backend},
     {"env", required_argument, NULL, opt_env},
+    {"seal", required_argument, NULL, opt_seal},
     {"mpi-arg", required_argument, NULL, opt_mpi_arg},
     {"cwd", required_argument, NULL, opt_cwd},
     {"starting-port", required_argument, NULL, 'p'},
@@ -82,6 +85,18 @@ static bool take_backend(char **argv, struct dhole__launch_options *o)
     return true;
 }
 
+static bool take_seal(char **argv, struct dhole__launch_options *o)
+{
+    enum dhole__sealing sealing;
+
+    if (*optarg == '\0' || dhole__sealing_parse(optarg, &sealing) != DHOLE_OK) {
+        dhole__usage(argv[0], "--seal \"%s\": expected auto, on or off", optarg);
+        return false;
+    }
+    o->seal = optarg;
+    return true;
+}
+
 /* Takes option c; false after its fault has been printed. */
 static bool take(char **argv, int c, struct dhole__launch_options *o)
 {
@@ -91,6 +106,7 @@ static bool take(char **argv, int c, struct dhole__launch_options *o)
     case 'n': return dhole__option_int(argv, "repeat-hosts", 1, dhole__rank_max, &o->repeat);
     case opt_backend: return take_backend(argv, o);
     case opt_env: return take_env(argv, o);
+    case opt_seal: return take_seal(argv, o);
     case opt_mpi_arg: o->mpi_arg[o->mpi_args++] = optarg; return true;
     case opt_cwd: o->cwd = optarg; return true;
     case 'p': return dhole__option_int(argv, "starting-port", 1, port_max, &o->starting_port);
@@ -125,6 +141,10 @@ int dhole__launch_options_parse(int argc, char **argv, struct dhole__launch_opti
         return DHOLE__EXIT_DONE;
     if (out->hosts != NULL && out->hostfile != NULL)
         return dhole__usage(argv[0], "--hosts and --hostfile both name the hosts: give one");
+    for (int i = 0; i < out->envs && out->seal != NULL; i++)
+        if (strncmp(out->env[i], "DHOLE_SEAL=", strlen("DHOLE_SEAL=")) == 0)
+            return dhole__usage(argv[0], "--seal and --env %s both say what is sealed: give one",
+                                out->env[i]);
     if (out->command[0] == NULL)
         return dhole__usage(argv[0], "no PROGRAM is given");
     return DHOLE__EXIT_DONE;

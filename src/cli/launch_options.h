@@ -8,7 +8,7 @@ enum { dhole__launch_default_port = 32323 }; /* that of MLX's launcher */
 
 /* Strings belong to argv; those not given are NULL, numbers 0. */
 struct dhole__launch_options {
-    const char *hosts, *hostfile, *backend, *cwd;
+    const char *hosts, *hostfile, *backend, *cwd, *seal;
     const char **env, **mpi_arg; /* owned arrays */
     int envs, mpi_args;
     long long repeat, connections, starting_port, nccl_port;

@@ -76,6 +76,9 @@ static dhole_err start_there(struct dhole__rank *rank, int *errnum)
     if (err)
         return err;
     dhole__ssh_start(rank->job, rank->number, rank->orders.len, &ssh);
+    err = dhole__ssh_files(rank->job, rank->number, &rank->orders);
+    if (err)
+        return err;
     return dhole__child_start(&options, rank->guard, &rank->child, errnum);
 }
 

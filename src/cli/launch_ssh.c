@@ -5,7 +5,8 @@
  * launcher's ssh is gone.
  *
  * The script comes through stdin, as the command of ssh is parsed by whatever shell the user has
- * there, and anybody can read it in the list of processes. */
+ * there, and anybody can read it in the list of processes. The files follow it, as keys are among
+ * them, and a shell may hand its words to other programs. */
 #include "cli/launch_ssh.h"
 
 #include <assert.h>
@@ -58,6 +59,11 @@ static void quote(struct script *script, const char *text)
     put(script, "'");
 }
 
+static bool has_file(const struct dhole__launch_job *job, int r, int i)
+{
+    return job->file[i].rank < 0 || job->file[i].rank == r;
+}
+
 /* Functions, and a private directory with the files. Who passes stdin on may make a file in it
  * while it is removed, once. */
 static void put_beginning(struct script *script, const struct dhole__launch_job *job, int r,
@@ -78,11 +84,10 @@ static void put_beginning(struct script *script, const struct dhole__launch_job 
                 "end() { remove; sweep; kill -s KILL 0; }\n"
                 "mkdir -m 700 \"$dhole_dir\" || { mark \"fail cannot make $dhole_dir\"; exit 1; }\n"
                 "echo 0 >\"$dhole_dir/beat\"\n");
-    for (int i = 0; i < job->files; i++) {
-        put(script, "(umask 077; printf %%s ");
-        quote(script, job->file[i].text);
-        put(script, " >\"$dhole_dir/%s\")\n", job->file[i].name);
-    }
+    for (int i = 0; i < job->files; i++)
+        if (has_file(job, r, i))
+            put(script, "(umask 077; dd bs=1 count=%zu >\"$dhole_dir/%s\" 2>/dev/null)\n",
+                strlen(job->file[i].text), job->file[i].name);
     if (r == stdin_rank)
         put(script, "mkfifo -m 600 \"$dhole_dir/stdin\"\n");
 }
@@ -188,6 +193,16 @@ dhole_err dhole__ssh_script(const struct dhole__launch_job *job, int r, struct d
         "kill -s KILL 0\n",
         signals);
     return script.err;
+}
+
+dhole_err dhole__ssh_files(const struct dhole__launch_job *job, int r, struct dhole__buf *out)
+{
+    dhole_err err = DHOLE_OK;
+
+    for (int i = 0; i < job->files && err == DHOLE_OK; i++)
+        if (has_file(job, r, i))
+            err = dhole__buf_add(out, job->file[i].text, strlen(job->file[i].text));
+    return err;
 }
 
 static void set_argv(const char *host, struct dhole__ssh_command *out)

@@ -4,29 +4,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/launch_keys.h"
+
 const char dhole__launch_addresses_file[] = "hosts.json";
 const char dhole__launch_devices_file[] = "devices.json";
 
 const char *const dhole__launch_unset[] = {
-    "DHOLE_RANK",
-    "DHOLE_SIZE",
-    "DHOLE_COORDINATOR",
-    "DHOLE_HOSTFILE",
-    "DHOLE_BACKEND",
-    "MLX_RANK",
-    "MLX_HOSTFILE",
-    "MLX_WORLD_SIZE",
-    "MLX_IBV_DEVICES",
-    "MLX_JACCL_RING",
-    "MLX_JACCL_COORDINATOR",
-    "JACCL_RANK",
-    "JACCL_IBV_DEVICES",
-    "JACCL_COORDINATOR",
-    "JACCL_RING",
-    "NCCL_HOST_IP",
-    "NCCL_PORT",
-    DHOLE__LAUNCH_MARK,
-    NULL,
+    "DHOLE_RANK",     "DHOLE_SIZE",        "DHOLE_COORDINATOR", "DHOLE_HOSTFILE",
+    "DHOLE_BACKEND",  "DHOLE_PINS",        "MLX_RANK",          "MLX_HOSTFILE",
+    "MLX_WORLD_SIZE", "MLX_IBV_DEVICES",   "MLX_JACCL_RING",    "MLX_JACCL_COORDINATOR",
+    "JACCL_RANK",     "JACCL_IBV_DEVICES", "JACCL_COORDINATOR", "JACCL_RING",
+    "NCCL_HOST_IP",   "NCCL_PORT",         DHOLE__LAUNCH_MARK,  NULL,
 };
 
 enum { default_nccl_port = 12345 }; /* that of MLX's launcher */
@@ -57,6 +45,8 @@ dhole_err dhole__launch_user_variables(const struct dhole__launch_hosts *hosts,
         dhole__buf_add(out, json_string_value(env), json_string_length(env) + 1);
     for (int i = 0; i < options->envs && err == DHOLE_OK; i++)
         err = dhole__buf_add(out, options->env[i], strlen(options->env[i]) + 1);
+    if (err == DHOLE_OK && options->seal != NULL)
+        err = set(out, "DHOLE_SEAL=%s", options->seal);
     return err;
 }
 
@@ -123,6 +113,19 @@ static dhole_err set_ours(const struct dhole__launch_job *job, int r, const char
     return err;
 }
 
+static dhole_err set_seal(const struct dhole__launch_cluster *cluster, int r, const char *dir,
+                          struct dhole__buf *out)
+{
+    char identity[dhole__launch_name_size];
+    dhole_err err = set(out, "DHOLE_SEAL=%s", cluster->seal);
+
+    if (err || !cluster->keys)
+        return err;
+    dhole__launch_identity_file(r, identity);
+    err = set(out, "DHOLE_IDENTITY=%s/%s", dir, identity);
+    return err ? err : set(out, "DHOLE_PINS=%s/%s", dir, dhole__launch_pins_file);
+}
+
 static dhole_err set_rank(const struct dhole__launch_cluster *cluster,
                           const struct dhole__launch_job *job, int r, struct dhole__buf *out)
 {
@@ -138,6 +141,8 @@ static dhole_err set_rank(const struct dhole__launch_cluster *cluster,
         err = set(out, "DHOLE_BACKEND=%s", cluster->backend);
     if (err == DHOLE_OK && !jaccl && !nccl)
         err = set_ours(job, r, dir, out);
+    if (err == DHOLE_OK && !nccl)
+        err = set_seal(cluster, r, dir, out);
     if (err)
         return err;
     if (nccl)

@@ -9,6 +9,8 @@
 struct dhole__launch_cluster {
     const char *backend;
     const char *meeting_ip; /* of rank 0; NULL where the backend needs none */
+    const char *seal;       /* what DHOLE_SEAL is to be */
+    bool keys;              /* the job has a key for each rank */
     const struct dhole__launch_hosts *hosts;
     const struct dhole__launch_options *options;
 };

@@ -10,6 +10,7 @@
 #include "coll/comm.h"
 #include "dhole/group.h"
 #include "group/devices.h"
+#include "group/keys.h"
 
 struct dhole__local {
     int count;
@@ -28,9 +29,6 @@ dhole_err dhole__local_prepare(int count, struct dhole__local *out);
 /* The device matrix in a file, for the backend of that name, "jaccl" or "jaccl-ring". A NULL file
  * is none. */
 dhole_err dhole__local_devices(struct dhole__local *local, const char *backend, const char *file);
-
-/* What is sealed between local ranks: all but shared memory and RDMA, everything, nothing. */
-enum dhole__sealing { DHOLE__SEAL_AUTO, DHOLE__SEAL_ON, DHOLE__SEAL_OFF };
 
 /* Sets rank, size, hosts, socket, devices and session, and the keys of a sealed group; they stay
  * here. */

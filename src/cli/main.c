@@ -7,9 +7,13 @@
 #include "cli/cli.h"
 
 const struct dhole__subcommand *const dhole__subcommands[] = {
-    &dhole__cmd_generate, &dhole__cmd_launch,   &dhole__cmd_bench,
-    &dhole__cmd_doctor,   &dhole__cmd_tokenize, &dhole__cmd_version,
-    &dhole__cmd_help,     &dhole__cmd_rank,     NULL,
+    &dhole__cmd_generate, &dhole__cmd_launch,
+    &dhole__cmd_bench,    &dhole__cmd_id,
+    &dhole__cmd_trust,    &dhole__cmd_pair,
+    &dhole__cmd_join,     &dhole__cmd_peers,
+    &dhole__cmd_doctor,   &dhole__cmd_tokenize,
+    &dhole__cmd_version,  &dhole__cmd_help,
+    &dhole__cmd_rank,     NULL,
 };
 
 static const struct dhole__subcommand *find(const char *name)

@@ -7,7 +7,8 @@
 #include "base/json.h"
 #include "cli/cli.h"
 #include "cli/frame.h"
-#include "cli/spawn.h"
+#include "cli/local.h"
+#include "cli/serve.h"
 #include "dhole/infer.h"
 #include "infer/shard.h"
 
@@ -182,14 +183,10 @@ static dhole_err prepare(int fd, struct job *job, dhole_model **model, dhole_ide
 /* Works in the group until rank 0 is done. */
 static dhole_err serve(const struct job *job, const dhole_model *model, dhole_group *group)
 {
-    dhole_engine *engine = NULL;
-    dhole_err err = dhole_engine_create(model, group, &job->engine, &engine);
+    dhole_err err = dhole__serve(model, group, &job->engine);
 
-    if (err == DHOLE_OK)
-        err = dhole_engine_serve(engine);
     if (err)
         fprintf(stderr, "dhole: rank %d: %s\n", job->group.rank, dhole_error_message());
-    dhole_engine_free(engine);
     return err;
 }
 

@@ -88,6 +88,12 @@ int dhole__signals_fd(void)
     return wake[0];
 }
 
+void dhole__signals_wake(void)
+{
+    if (write(wake[1], "", 1) < 0) { /* full: it is readable already */
+    }
+}
+
 void dhole__signals_drain(void)
 {
     char rest[64];

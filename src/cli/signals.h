@@ -16,6 +16,9 @@ int dhole__signals_next(void);
 /* Readable once one of them came: for poll(), and for dhole_init's cancel_fd. */
 int dhole__signals_fd(void);
 
+/* Makes it readable without one: something else that it is waited for with is there. Any thread. */
+void dhole__signals_wake(void);
+
 /* Makes it unreadable until the next one. */
 void dhole__signals_drain(void);
 

@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "cli/frame.h"
 #include "cli/local.h"
+#include "cli/serve.h"
 #include "cli/signals.h"
 #include "infer/shard.h"
 
@@ -48,24 +49,12 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-enum { hex_size = 2 * 32 + 1 }; /* of a pin or a digest, as text */
+enum { hex_size = 2 * DHOLE_PIN_SIZE + 1 }; /* of a pin as text */
 
-static void to_hex(const uint8_t bytes[static 32], char out[static hex_size])
+static void to_hex(const dhole_pin *pin, char out[static hex_size])
 {
-    for (int i = 0; i < 32; i++)
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
-void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ranks,
-                      char out[static dhole__agreement_size])
-{
-    uint8_t digest[32];
-    char hex[hex_size];
-
-    dhole_model_digest(model, digest);
-    to_hex(digest, hex);
-    snprintf(out, dhole__agreement_size, "model %s, %s on %d ranks", hex,
-             dhole_parallel_name(parallel), ranks);
+    for (int i = 0; i < DHOLE_PIN_SIZE; i++)
+        snprintf(out + 2 * i, 3, "%02x", pin->bytes[i]);
 }
 
 /* Runs in the child between fork and exec. Ctrl-C at a terminal reaches all ranks; rank 0
@@ -121,7 +110,7 @@ static json_t *describe(const struct dhole__ranks *ranks, int r,
     }
     for (int i = 0; i < ranks->count; i++) {
         char hex[hex_size];
-        to_hex(ranks->local.pin[i].bytes, hex);
+        to_hex(&ranks->local.pin[i], hex);
         json_array_append_new(hosts, json_string(ranks->local.host[i]));
         json_array_append_new(pins, json_string(hex));
     }

@@ -26,11 +26,6 @@ struct dhole__spawn_options {
     int threads; /* of each rank */
 };
 
-/* What ranks agree on before they join, in words: the model file and how it is split. */
-enum { dhole__agreement_size = 128 };
-void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ranks,
-                      char out[static dhole__agreement_size]);
-
 /* Starts ranks 1..count-1 and joins the group as rank 0. DHOLE_ERR_CANCELLED when a signal of
  * signals.h came first. */
 dhole_err dhole__ranks_start(const struct dhole__spawn_options *options, struct dhole__ranks **out);

@@ -87,6 +87,13 @@ DHOLE__MUST_CHECK dhole_err dhole__group_open(const struct dhole__backend *backe
                                               const dhole_options *options, const int *other_fds,
                                               dhole_group **out);
 
+/* The rank that a broken group is broken for; -1 while it is not. */
+int dhole__group_culprit(dhole_group *group);
+
+/* Once, before its first call: whom the group's watching is reported to (liveness.h). */
+struct dhole__observer;
+void dhole__group_observe(dhole_group *group, const struct dhole__observer *observer);
+
 /* Our own collectives over a mesh of connections. */
 extern const struct dhole__backend dhole__backend_tcp, dhole__backend_shm, dhole__backend_jaccl,
     dhole__backend_any, dhole__backend_mem;

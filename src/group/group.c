@@ -11,6 +11,8 @@
 #include "group/devices.h"
 #include "group/env.h"
 #include "group/hello.h"
+#include "group/keys.h"
+#include "group/liveness.h"
 #include "group/rendezvous.h"
 #include "group/request.h"
 #include "group/settings.h"
@@ -25,6 +27,10 @@ enum {
 };
 
 static const char jaccl_ring[] = "jaccl-ring"; /* as `dhole launch` and mlx.launch say */
+
+static const char where_keys_come_from[] =
+    "keys come from dhole launch --seal, from DHOLE_IDENTITY and DHOLE_PINS, or from identity and "
+    "pins of the options";
 
 static const struct {
     const char *name;
@@ -52,17 +58,10 @@ int dhole_is_available(const char *backend)
     return found == &dhole__backend_jaccl ? dhole__rdma_available() == DHOLE_OK : found != NULL;
 }
 
-static bool seal_is(const char *value)
-{
-    const char *seal = getenv("DHOLE_SEAL");
-
-    return seal != NULL && strcmp(seal, value) == 0;
-}
-
 /* Sealed, or allowed in the clear by name. */
 static bool may_cross(const dhole_options *options)
 {
-    return options->identity != NULL || options->allow_plain || seal_is("off");
+    return options->identity != NULL || options->allow_plain;
 }
 
 /* Or not leaving this host. */
@@ -72,9 +71,9 @@ static dhole_err check_clear_text(const struct dhole__address *address, const ch
     if (address->family == AF_UNIX || dhole__tcp_is_loopback(address))
         return DHOLE_OK;
     return dhole__fail(DHOLE_ERR_CONFIG,
-                       "%s at %s is on a network, and this group is not sealed: give it an "
-                       "identity and pins, or allow clear text with DHOLE_SEAL=off",
-                       who, where);
+                       "%s at %s is on a network, and this group is not sealed: %s; DHOLE_SEAL=off "
+                       "allows clear text",
+                       who, where, where_keys_come_from);
 }
 
 static dhole_err check_rank_host(const char *host, int rank)
@@ -174,8 +173,6 @@ static void complete(dhole_options *options)
         options->connect_timeout_ms = default_connect_ms;
     if (options->silence_ms == 0)
         options->silence_ms = default_silence_ms;
-    if (seal_is("on"))
-        options->seal_rdma = 1;
 }
 
 /* Nothing is silent: a group of one comes only when nothing names a cluster. */
@@ -204,6 +201,40 @@ static dhole_err complete_from_env(dhole_options *options, const struct dhole__b
     options->ring |= env->ring;
     if (options->session[0] == '\0')
         options->session = env->session;
+    return DHOLE_OK;
+}
+
+/* What DHOLE_SEAL says; where the environment names the group, with the keys that it names. Those
+ * of the options come before them. */
+static dhole_err complete_seal(dhole_options *options, const struct dhole__env *env,
+                               struct dhole__keys *keys)
+{
+    enum dhole__sealing sealing;
+    dhole_err err = dhole__sealing_parse(getenv("DHOLE_SEAL"), &sealing);
+
+    if (err || options->size == 1)
+        return err;
+    if (sealing == DHOLE__SEAL_OFF) {
+        options->allow_plain = 1;
+        return DHOLE_OK;
+    }
+    if (env->named_by != NULL && options->identity == NULL && options->pins == NULL) {
+        err = dhole__keys_read(env->rank, env->size, keys);
+        if (err)
+            return err;
+        if (keys->identity != NULL) {
+            options->identity = keys->identity;
+            options->pins = keys->pins;
+            options->plain_memory = 1;
+        }
+    }
+    if (sealing != DHOLE__SEAL_ON)
+        return DHOLE_OK;
+    if (options->identity == NULL)
+        return dhole__fail(DHOLE_ERR_CONFIG, "DHOLE_SEAL is on, and this group has no keys: %s",
+                           where_keys_come_from);
+    options->seal_rdma = 1;
+    options->plain_memory = 0;
     return DHOLE_OK;
 }
 
@@ -284,6 +315,7 @@ dhole_err dhole_init(const dhole_options *given, dhole_group **out)
 {
     dhole_options options = DHOLE_OPTIONS_INIT;
     struct dhole__env env = {0};
+    struct dhole__keys keys = {.identity = NULL};
     struct dhole__rendezvous rendezvous = {0};
     const struct dhole__backend *backend = &dhole__backend_any;
     dhole_err err;
@@ -296,6 +328,8 @@ dhole_err dhole_init(const dhole_options *given, dhole_group **out)
     complete(&options);
     if (options.size == 0)
         err = complete_from_env(&options, backend, &env);
+    if (err == DHOLE_OK)
+        err = complete_seal(&options, &env, &keys);
     if (backend == &dhole__backend_any && options.devices != NULL)
         backend = &dhole__backend_jaccl;
     if (err == DHOLE_OK)
@@ -309,6 +343,7 @@ dhole_err dhole_init(const dhole_options *given, dhole_group **out)
     if (err == DHOLE_OK)
         err = dhole__group_open(backend, &options, NULL, out);
     dhole__rendezvous_close(&rendezvous);
+    dhole__keys_free(&keys);
     dhole__env_free(&env);
     return err ? dhole__fail_in(err, "cannot join the group") : DHOLE_OK;
 }
@@ -367,6 +402,24 @@ void dhole_abort(dhole_group *group, const char *why)
     /* What stands is what the next call returns. */
     err = group->backend->fail(group, err);
     (void)err;
+}
+
+void dhole__group_observe(dhole_group *group, const struct dhole__observer *observer)
+{
+    dhole__liveness_observe(group->backend->liveness(group), observer);
+}
+
+int dhole__group_culprit(dhole_group *group)
+{
+    struct dhole__liveness *liveness = group->backend->liveness(group);
+    char message[dhole__message_max];
+    int culprit = -1;
+
+    dhole__message_save(message);
+    if (liveness != NULL && dhole__liveness_check(liveness) != DHOLE_OK)
+        culprit = dhole__liveness_culprit(liveness);
+    dhole__message_restore(message);
+    return culprit;
 }
 
 void dhole_group_stats(const dhole_group *group, dhole_stats *stats)

@@ -1,8 +1,10 @@
 #include "group/hello.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/compare.h"
 #include "group/devices.h"
 
 static const uint8_t magic[8] = {'d', 'h', 'o', 'l', 'e', 0, 0, dhole__protocol_version};
@@ -15,17 +17,18 @@ void dhole__preamble_encode(const struct dhole__preamble *preamble,
     dhole__put16(out + 8, (unsigned)preamble->from);
     dhole__put16(out + 10, (unsigned)preamble->to);
     dhole__put16(out + 12, (unsigned)preamble->channel);
+    dhole__put16(out + 14, preamble->sealed);
 }
 
 bool dhole__preamble_decode(const uint8_t in[static dhole__preamble_size],
                             struct dhole__preamble *out)
 {
-    unsigned channel = dhole__get16(in + 12);
+    unsigned channel = dhole__get16(in + 12), sealed = dhole__get16(in + 14);
 
-    if (memcmp(in, magic, sizeof magic) != 0 || channel >= dhole__channel_count)
+    if (memcmp(in, magic, sizeof magic) != 0 || channel >= dhole__channel_count || sealed > 1)
         return false;
     *out = (struct dhole__preamble){(int)dhole__get16(in + 8), (int)dhole__get16(in + 10),
-                                    (int)channel};
+                                    (int)channel, sealed == 1};
     return true;
 }
 
@@ -109,69 +112,42 @@ static void encode(const dhole_options *options, enum dhole__lanes lanes, int ra
     memcpy(hello->text + session + agreement, options->host, host);
 }
 
-/* A text, or the part of it that is worth showing. */
-struct quote {
-    const char *text;
-    size_t length;
-};
-
-static struct quote session_of(const struct dhole__hello_text *hello)
+static struct dhole__quote session_of(const struct dhole__hello_text *hello)
 {
-    return (struct quote){hello->text, session_length(hello)};
+    return (struct dhole__quote){hello->text, session_length(hello)};
 }
 
-static struct quote agreement_of(const struct dhole__hello_text *hello)
+static struct dhole__quote agreement_of(const struct dhole__hello_text *hello)
 {
-    return (struct quote){hello->text + session_length(hello), agreement_length(hello)};
+    return (struct dhole__quote){hello->text + session_length(hello), agreement_length(hello)};
 }
 
-static struct quote host_of(const struct dhole__hello_text *hello)
+static struct dhole__quote host_of(const struct dhole__hello_text *hello)
 {
-    return (struct quote){hello->text + session_length(hello) + agreement_length(hello),
-                          host_length(hello)};
+    return (struct dhole__quote){hello->text + session_length(hello) + agreement_length(hello),
+                                 host_length(hello)};
 }
 
-static struct quote lanes_name(const struct dhole__hello_text *hello)
+static struct dhole__quote lanes_name(const struct dhole__hello_text *hello)
 {
-    static const struct quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}, {"jaccl", 5}};
+    static const struct dhole__quote names[] = {{"ring", 4}, {"shm", 3}, {"any", 3}, {"jaccl", 5}};
 
     return names[lanes_of(hello)];
 }
 
-static struct quote on_or_off(bool on)
+static struct dhole__quote on_or_off(bool on)
 {
-    return on ? (struct quote){"on", 2} : (struct quote){"off", 3};
+    return on ? (struct dhole__quote){"on", 2} : (struct dhole__quote){"off", 3};
 }
 
-/* Long texts are shown from shortly before where they begin to differ. */
-static struct quote window(struct quote q, size_t difference)
+static dhole_err compare_text(const char *what, unsigned rank, struct dhole__quote ours,
+                              unsigned peer, struct dhole__quote theirs)
 {
-    enum { before = 40, shown = 200 };
-    size_t from = q.length > shown && difference > before ? difference - before : 0;
+    char our_name[16], their_name[16];
 
-    if (from > q.length)
-        from = q.length;
-    q.text += from;
-    q.length -= from;
-    if (q.length > shown)
-        q.length = shown;
-    return q;
-}
-
-static dhole_err compare_text(const char *what, unsigned rank, struct quote ours, unsigned peer,
-                              struct quote theirs)
-{
-    size_t i = 0;
-
-    while (i < ours.length && i < theirs.length && ours.text[i] == theirs.text[i])
-        i++;
-    if (i == ours.length && i == theirs.length)
-        return DHOLE_OK;
-    ours = window(ours, i);
-    theirs = window(theirs, i);
-    return dhole__fail(DHOLE_ERR_CONFIG, "the %s differs: rank %u has \"%.*s\", rank %u \"%.*s\"",
-                       what, rank, (int)ours.length, ours.text, peer, (int)theirs.length,
-                       theirs.text);
+    snprintf(our_name, sizeof our_name, "rank %u", rank);
+    snprintf(their_name, sizeof their_name, "rank %u", peer);
+    return dhole__compare(DHOLE_ERR_CONFIG, what, our_name, ours, their_name, theirs);
 }
 
 /* Of ranks that are to have RDMA where devices lead. */
@@ -280,7 +256,7 @@ dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done)
 
 bool dhole__hello_shares_memory(const struct dhole__hello *hello)
 {
-    struct quote ours = host_of(&hello->ours), theirs = host_of(&hello->theirs);
+    struct dhole__quote ours = host_of(&hello->ours), theirs = host_of(&hello->theirs);
 
     return (lanes_of(&hello->ours) == DHOLE__LANES_SHM ||
             lanes_of(&hello->ours) == DHOLE__LANES_ANY) &&
@@ -294,7 +270,7 @@ bool dhole__hello_uses_rdma(const struct dhole__hello *hello)
 
 void dhole__hello_host(const struct dhole__hello *hello, char out[static dhole__host_text_max + 1])
 {
-    struct quote host = host_of(&hello->theirs);
+    struct dhole__quote host = host_of(&hello->theirs);
 
     memcpy(out, host.text, host.length);
     out[host.length] = '\0';

@@ -14,7 +14,8 @@ enum {
     dhole__agreement_max = 1024,
 };
 
-/* The first bytes of every connection, in the clear: who calls whom, and what for. */
+/* The first bytes of every connection, in the clear: who calls whom, and what for. On control the
+ * side that was called answers with its own, so that both know if only one wants a seal. */
 enum dhole__channel {
     DHOLE__CHANNEL_CONTROL,
     DHOLE__CHANNEL_LANE, /* and the lane's other rails */
@@ -24,6 +25,7 @@ enum dhole__channel {
 struct dhole__preamble {
     int from, to;
     int channel;
+    bool sealed; /* whether TLS is to follow on control */
 };
 
 void dhole__preamble_encode(const struct dhole__preamble *preamble,

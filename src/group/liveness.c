@@ -53,6 +53,7 @@ struct peer {
     struct dhole__io out_io; /* what is on its way */
     unsigned told;           /* this rank's stances until then */
     unsigned told_waits;     /* likewise */
+    uint64_t received;       /* over its lane, as the observer knows */
 };
 
 struct dhole__liveness {
@@ -78,6 +79,8 @@ struct dhole__liveness {
     dhole_err verdict;
     int culprit;
     char text[text_max];
+    bool has_observer, reported; /* to it, if there was one */
+    struct dhole__observer observer;
 };
 
 static void note_make(struct note *note, enum kind kind, dhole_err err, int culprit,
@@ -344,6 +347,42 @@ static void tell_all(struct dhole__liveness *live, const struct note *note)
     }
 }
 
+static void report_traffic(struct dhole__liveness *live)
+{
+    struct dhole__observer observer;
+    bool has;
+
+    pthread_mutex_lock(&live->lock);
+    has = live->has_observer;
+    observer = live->observer;
+    pthread_mutex_unlock(&live->lock);
+    if (!has)
+        return;
+    for (int rank = 0; rank < live->mesh->size; rank++) {
+        const struct dhole__conn *lane = live->mesh->lane[rank];
+        uint64_t received = lane != NULL ? atomic_load(&lane->received) : 0;
+        if (received != live->peer[rank].received)
+            observer.heard(observer.arg, rank);
+        live->peer[rank].received = received;
+    }
+}
+
+/* Before this rank's callers hear of it. */
+static void report_loss(struct dhole__liveness *live)
+{
+    struct dhole__observer observer;
+    bool is_loss, has;
+
+    pthread_mutex_lock(&live->lock);
+    live->reported = true;
+    is_loss = live->verdict == DHOLE_ERR_PEER_LOST && live->culprit != live->mesh->rank;
+    has = live->has_observer;
+    observer = live->observer;
+    pthread_mutex_unlock(&live->lock);
+    if (is_loss && has)
+        observer.lost(observer.arg, live->culprit);
+}
+
 /* Tells the peers, and wakes this rank's callers. Every rank tells all, not
  * only the one that noticed: nobody must see a rank that gave up before hearing why. */
 static void carry_out_verdict(struct dhole__liveness *live)
@@ -359,6 +398,7 @@ static void carry_out_verdict(struct dhole__liveness *live)
     for (int rank = 0; rank < live->mesh->size; rank++)
         if (live->mesh->lane[rank] != NULL)
             live->mesh->lane[rank]->ops->shutdown(live->mesh->lane[rank]);
+    report_loss(live);
     pthread_mutex_lock(&live->lock);
     live->told = true;
     pthread_cond_broadcast(&live->changed);
@@ -433,6 +473,7 @@ static void *watch(void *arg)
         forgive_own_absence(live, last_round, now);
         last_round = now;
         go_round(live, now, due);
+        report_traffic(live);
         if (due)
             next_beat = now + period;
         pthread_mutex_lock(&live->lock);
@@ -512,6 +553,19 @@ dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms, in
     return DHOLE_OK;
 }
 
+void dhole__liveness_observe(struct dhole__liveness *live, const struct dhole__observer *observer)
+{
+    bool late;
+
+    pthread_mutex_lock(&live->lock);
+    live->observer = *observer;
+    live->has_observer = true;
+    late = live->reported;
+    pthread_mutex_unlock(&live->lock);
+    if (late)
+        report_loss(live);
+}
+
 void dhole__liveness_all_here(struct dhole__liveness *live)
 {
     atomic_store(&live->all_here, true);
@@ -528,6 +582,8 @@ void dhole__liveness_stop(struct dhole__liveness *live)
         wake(live);
         pthread_join(live->thread, NULL);
     }
+    if (live->has_observer)
+        live->observer.release(live->observer.arg);
     liveness_free(live);
 }
 

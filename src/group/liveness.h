@@ -22,6 +22,21 @@ struct dhole__liveness;
 DHOLE__MUST_CHECK dhole_err dhole__liveness_start(struct dhole__mesh *mesh, int64_t silence_ms,
                                                   int64_t grace_ms, struct dhole__liveness **out);
 
+/* Who wants to know of a group's peers, in the thread that watches them. */
+struct dhole__observer {
+    /* Bytes have come over the lane of that rank since the last time. */
+    void (*heard)(void *arg, int rank);
+    /* The verdict is that it was lost. */
+    void (*lost)(void *arg, int rank);
+    /* Nothing more comes. */
+    void (*release)(void *arg);
+    void *arg;
+};
+
+/* Once, and right after the start. */
+void dhole__liveness_observe(struct dhole__liveness *liveness,
+                             const struct dhole__observer *observer);
+
 /* All ranks are through with connecting: there is no grace any more. */
 void dhole__liveness_all_here(struct dhole__liveness *liveness);
 

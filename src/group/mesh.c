@@ -4,7 +4,7 @@
  * that a stranger who calls and stalls holds up nobody: all calls are stepped side by side and
  * polled together, with a deadline each. Stages, as the dialler and the acceptor go through them:
  *
- *   control:  PREAMBLE -> TLS (when sealed) -> HELLO -> in the mesh
+ *   control:  PREAMBLE -> ANSWER -> TLS (when sealed) -> HELLO -> in the mesh
  *   lane:     PREAMBLE -> SHM (when the two can share memory) -> PROOF -> in the mesh
  *             PREAMBLE -> PROOF -> RDMA -> PROOF -> in the mesh (when devices lead to the other)
  *
@@ -38,7 +38,7 @@ enum {
 /* Shared memory of a lane, each way, and of all lanes of a group of one host together. */
 enum { bulk_max = 1 << 20, bulk_total = 64 << 20 };
 
-enum stage { PREAMBLE, TLS, HELLO, SHM, RDMA, PROOF, DONE };
+enum stage { PREAMBLE, ANSWER, TLS, HELLO, SHM, RDMA, PROOF, DONE };
 
 /* What a lane is to go over. */
 enum way { CONNECTION, MEMORY, DEVICES };
@@ -52,9 +52,10 @@ struct call {
     int channel;
     enum stage stage;
     int peer;                  /* -1: not told yet */
+    bool peer_sealed;          /* what a caller's preamble says */
     bool sealed, memory, rdma; /* what has been made of a lane */
     dhole__deadline deadline;
-    uint8_t bytes[dhole__preamble_size]; /* preamble or proof */
+    uint8_t bytes[dhole__preamble_size]; /* preamble, answer or proof */
     struct dhole__io io;                 /* of those */
     struct dhole__hello hello;
 };
@@ -80,6 +81,11 @@ static void hang_up(struct call *call)
     call->conn = NULL;
 }
 
+static bool is_sealed(const struct builder *b)
+{
+    return b->options->identity != NULL;
+}
+
 static dhole_err start_hello(struct builder *b, struct call *call)
 {
     call->stage = HELLO;
@@ -90,7 +96,7 @@ static dhole_err start_hello(struct builder *b, struct call *call)
 
 static dhole_err start_control(struct builder *b, struct call *call)
 {
-    if (b->options->identity == NULL)
+    if (!is_sealed(b))
         return start_hello(b, call);
     call->stage = TLS;
     return dhole__tls_start(call->conn, b->options->identity, &b->options->pins[call->peer],
@@ -110,7 +116,7 @@ static size_t bulk_size(int ranks)
 /* Seals the lane as it is by now, unless it is sealed or nothing is. */
 static dhole_err seal_lane(struct builder *b, struct call *call)
 {
-    if (b->options->identity == NULL || call->sealed)
+    if (!is_sealed(b) || call->sealed)
         return DHOLE_OK;
     call->sealed = true;
     return dhole__lane_open(call->conn, b->mesh.control[call->peer], call->side,
@@ -196,7 +202,7 @@ static dhole_err step_shm(struct builder *b, struct call *call)
     }
     if (err || !done)
         return err;
-    call->memory = b->options->identity == NULL || call->sealed;
+    call->memory = !is_sealed(b) || call->sealed;
     return start_last_proof(b, call);
 }
 
@@ -209,6 +215,45 @@ static dhole_err step_rdma(struct builder *b, struct call *call)
     return err || !done ? err : start_last_proof(b, call);
 }
 
+static void encode_preamble(const struct builder *b, struct call *call)
+{
+    struct dhole__preamble p = {b->mesh.rank, call->peer, call->channel, is_sealed(b)};
+
+    dhole__preamble_encode(&p, call->bytes);
+}
+
+/* Nothing but the answer is under way then, so that whoever is refused hears why. */
+static dhole_err start_answer(struct builder *b, struct call *call)
+{
+    call->stage = ANSWER;
+    if (call->side == DHOLE__SEAL_CLIENT) {
+        call->io = dhole__io_recv(call->conn, call->bytes, sizeof call->bytes, NULL, 0);
+        return DHOLE_OK;
+    }
+    encode_preamble(b, call);
+    call->io = dhole__io_send(call->conn, call->bytes, sizeof call->bytes, NULL, 0);
+    return DHOLE_OK;
+}
+
+/* Anybody may call in the clear, and shortens a sealed group's time to join no more than by a
+ * wrong key. */
+static dhole_err end_answer(struct builder *b, struct call *call)
+{
+    struct dhole__preamble p = {.sealed = call->peer_sealed};
+    bool client = call->side == DHOLE__SEAL_CLIENT;
+
+    if (client && (!dhole__preamble_decode(call->bytes, &p) || p.from != call->peer ||
+                   p.to != b->mesh.rank || p.channel != call->channel))
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "it did not answer as a rank does");
+    if (p.sealed == is_sealed(b))
+        return start_control(b, call);
+    return dhole__fail(is_sealed(b) && !client ? DHOLE_ERR_AUTH : DHOLE_ERR_CONFIG,
+                       "the seal differs: rank %d has keys, rank %d has none: see that all have "
+                       "them (DHOLE_IDENTITY and DHOLE_PINS, or options), or DHOLE_SEAL=off",
+                       is_sealed(b) ? b->mesh.rank : call->peer,
+                       is_sealed(b) ? call->peer : b->mesh.rank);
+}
+
 /* The preamble of someone who calls us. */
 static dhole_err identify(struct builder *b, struct call *call)
 {
@@ -218,6 +263,7 @@ static dhole_err identify(struct builder *b, struct call *call)
         p.from <= b->mesh.rank || p.from >= b->mesh.size)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "a caller did not say who it is");
     call->peer = p.from;
+    call->peer_sealed = p.sealed;
     call->channel = p.channel;
     call->deadline = dhole__deadline_in(handshake_ms);
     return DHOLE_OK;
@@ -232,7 +278,7 @@ static dhole_err step_preamble(struct builder *b, struct call *call)
             return err;
     }
     if (call->channel == DHOLE__CHANNEL_CONTROL)
-        return start_control(b, call);
+        return start_answer(b, call);
     return b->mesh.control[call->peer] != NULL ? start_lane(b, call) : DHOLE_OK;
 }
 
@@ -286,11 +332,14 @@ static dhole_err step(struct builder *b, struct call *call)
         before = call->stage;
         switch (before) {
         case PREAMBLE:
+        case ANSWER:
         case PROOF:
             err = dhole__io_step(&call->io, 1, &done);
             if (err || dhole__io_left(&call->io) > 0)
                 break;
-            err = before == PREAMBLE ? step_preamble(b, call) : end_proof(b, call);
+            err = before == PREAMBLE ? step_preamble(b, call)
+                  : before == ANSWER ? end_answer(b, call)
+                                     : end_proof(b, call);
             break;
         case TLS:
             err = dhole__tls_step(call->conn, &done);
@@ -405,7 +454,7 @@ static bool arm(const struct builder *b, const struct call *call, struct pollfd 
         *pfd = (struct pollfd){.fd = -1};
         return b->mesh.control[call->peer] == NULL;
     }
-    if (call->stage == PREAMBLE || call->stage == PROOF)
+    if (call->stage == PREAMBLE || call->stage == ANSWER || call->stage == PROOF)
         return dhole__io_arm(&call->io, pfd);
     if (call->stage == HELLO)
         send = dhole__io_left(&call->hello.io[0]) > 0;
@@ -483,7 +532,6 @@ static dhole_err connect_to(struct builder *b, int peer, int channel, struct dho
 
 static dhole_err dial(struct builder *b, int peer, int channel)
 {
-    struct dhole__preamble preamble = {b->mesh.rank, peer, channel};
     struct dhole__conn *conn;
     struct call *call;
     dhole_err err = connect_to(b, peer, channel, &conn);
@@ -498,7 +546,7 @@ static dhole_err dial(struct builder *b, int peer, int channel)
     call->stage = PREAMBLE;
     call->peer = peer;
     call->deadline = b->deadline;
-    dhole__preamble_encode(&preamble, call->bytes);
+    encode_preamble(b, call);
     call->io = dhole__io_send(conn, call->bytes, sizeof call->bytes, NULL, 0);
     return wait_for(b, peer, channel);
 }
@@ -520,7 +568,7 @@ static dhole_err join_rails(struct builder *b, int peer)
             snprintf(address[rail], sizeof address[0], "%.*s", (int)length, text);
             name[rail] = address[rail];
         }
-        err = dhole__rails_open(b->rail[peer], name, n, &b->mesh.lane[peer]);
+        err = dhole__rails_open(b->rail[peer], name, n, dhole__rails_chunk, &b->mesh.lane[peer]);
     }
     if (!err)
         memset(b->rail[peer], 0, sizeof b->rail[peer]);

@@ -59,25 +59,11 @@ bool dhole__answer_decode(const uint8_t in[static dhole__answer_head_size],
             err == DHOLE_ERR_PEER_LOST);
 }
 
-static int print_address(const struct dhole__address *address,
-                         char out[static dhole__rendezvous_address_max])
-{
-    char host[80], port[8];
-    int error = getnameinfo((const struct sockaddr *)&address->addr, address->length, host,
-                            sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
-
-    if (error)
-        return error;
-    snprintf(out, dhole__rendezvous_address_max, address->family == AF_INET6 ? "[%s]:%s" : "%s:%s",
-             host, port);
-    return 0;
-}
-
 dhole_err dhole__rendezvous_listen(const struct dhole__address *address, int *fd,
                                    char out[static dhole__rendezvous_address_max])
 {
     struct dhole__address bound = *address;
-    int listener, error;
+    int listener;
 
     if (bound.family == AF_INET)
         ((struct sockaddr_in *)&bound.addr)->sin_port = 0;
@@ -85,14 +71,10 @@ dhole_err dhole__rendezvous_listen(const struct dhole__address *address, int *fd
         ((struct sockaddr_in6 *)&bound.addr)->sin6_port = 0;
     if (dhole__tcp_listen(&bound, &listener) < 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen for the other ranks");
-    if (getsockname(listener, (struct sockaddr *)&bound.addr, &bound.length) < 0) {
+    dhole__tcp_own_text(listener, out);
+    if (strcmp(out, "?") == 0) {
         close(listener);
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot tell the port of a socket");
-    }
-    error = print_address(&bound, out);
-    if (error) {
-        close(listener);
-        return dhole__fail(DHOLE_ERR_SYSTEM, "cannot print an address: %s", gai_strerror(error));
+        return dhole__fail(DHOLE_ERR_SYSTEM, "cannot tell the address of a socket");
     }
     *fd = listener;
     return DHOLE_OK;

@@ -16,6 +16,15 @@ static bool is_ours(const char *path)
     return path != NULL && stat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
 }
 
+const char *dhole__runtime_base(void)
+{
+    const char *base = dhole__env_value("XDG_RUNTIME_DIR");
+
+    if (!is_ours(base))
+        base = dhole__env_value("TMPDIR");
+    return base != NULL ? base : "/tmp";
+}
+
 static dhole_err make_private(const char *path)
 {
     struct stat st;

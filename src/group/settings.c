@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "seal/identity.h"
 
 static dhole_err copy_text(const char **text)
 {
@@ -63,6 +64,16 @@ static dhole_err copy_pins(dhole_options *options)
     return DHOLE_OK;
 }
 
+static dhole_err copy_identity(dhole_options *options)
+{
+    const dhole_identity *given = options->identity;
+    dhole_identity *share = NULL;
+    dhole_err err = given != NULL ? dhole__identity_share(given, &share) : DHOLE_OK;
+
+    options->identity = share;
+    return err;
+}
+
 /* What could not be copied is NULL, never the caller's. */
 static dhole_err copy_all(dhole_options *options)
 {
@@ -77,6 +88,8 @@ static dhole_err copy_all(dhole_options *options)
     if ((next = copy_texts(&options->devices, options->size)) != DHOLE_OK)
         err = next;
     if ((next = copy_pins(options)) != DHOLE_OK)
+        err = next;
+    if ((next = copy_identity(options)) != DHOLE_OK)
         err = next;
     return err;
 }
@@ -111,6 +124,7 @@ void dhole__settings_free(struct dhole__settings *settings)
     free_texts(options->hosts, options->size);
     free_texts(options->devices, options->size);
     free((void *)options->pins);
+    dhole_identity_free((dhole_identity *)options->identity);
     free((void *)options->session);
     free((void *)options->agreement);
     free((void *)options->host);

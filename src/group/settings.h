@@ -6,8 +6,7 @@
 #include "transport/tcp/tcp.h"
 
 struct dhole__settings {
-    dhole_options
-        options; /* texts, addresses, devices and pins are copies; the identity is the caller's */
+    dhole_options options; /* all copies but the socket and the functions */
     bool has_bound;
     struct dhole__address bound; /* of the socket that the caller gave */
 };

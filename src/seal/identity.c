@@ -75,8 +75,7 @@ static X509 *self_sign(EVP_PKEY *key)
     return NULL;
 }
 
-/* Takes the key over, also on failure. */
-static dhole_err identity_new(EVP_PKEY *key, dhole_identity **out)
+dhole_err dhole__identity_new(EVP_PKEY *key, dhole_identity **out)
 {
     dhole_identity *identity = dhole__sys.calloc(1, sizeof *identity);
     dhole_err err;
@@ -108,7 +107,7 @@ dhole_err dhole_identity_generate(dhole_identity **out)
 
     if (key == NULL)
         return dhole__fail_ossl(DHOLE_ERR_SYSTEM, "cannot make a P-256 key");
-    return identity_new(key, out);
+    return dhole__identity_new(key, out);
 }
 
 dhole_err dhole_identity_from_pem(const char *pem, size_t length, dhole_identity **out)
@@ -116,7 +115,7 @@ dhole_err dhole_identity_from_pem(const char *pem, size_t length, dhole_identity
     EVP_PKEY *key;
     dhole_err err = dhole__pem_read(pem, length, &key);
 
-    return err ? err : identity_new(key, out);
+    return err ? err : dhole__identity_new(key, out);
 }
 
 dhole_err dhole_identity_to_pem(const dhole_identity *identity, char **pem, size_t *length)
@@ -127,6 +126,19 @@ dhole_err dhole_identity_to_pem(const dhole_identity *identity, char **pem, size
 void dhole_identity_pin(const dhole_identity *identity, dhole_pin *out)
 {
     *out = identity->pin;
+}
+
+dhole_err dhole__identity_share(const dhole_identity *identity, dhole_identity **out)
+{
+    dhole_identity *share = dhole__sys.calloc(1, sizeof *share);
+
+    if (share == NULL)
+        return dhole__fail_nomem(sizeof *share, "an identity");
+    *share = *identity;
+    EVP_PKEY_up_ref(share->key);
+    X509_up_ref(share->certificate);
+    *out = share;
+    return DHOLE_OK;
 }
 
 void dhole_identity_free(dhole_identity *identity)

@@ -2,7 +2,10 @@
  *
  * Sending gathers what the caller offers into one record and owns up to those bytes only when the
  * whole record has gone, so that the caller's memory is read once and a message with its header is
- * one record, one system call.
+ * one record, one system call. The header of a long message is a record of its own, though in the
+ * same system call: the receiver takes it first, and the rest is then opened straight into its
+ * place. Records are as long as they may be, as each costs both sides a few microseconds; one is
+ * sealed while the one before it is sent and opened.
  *
  * Receiving reads ahead into one buffer:
  *
@@ -14,6 +17,7 @@
  * read_ahead, the record always fits, and no more than a cut header is ever moved. A record that
  * the caller has room for is opened straight into the caller's memory; otherwise it is opened in
  * place, and handed out from there. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,38 +29,76 @@
 
 enum {
     read_ahead = 128 << 10,
-    out_size = dhole__lane_record_max + dhole__record_extra,
-    in_size = read_ahead + out_size
+    long_message = 64 << 10,
+    head_max = 256,
+    whole_record = dhole__lane_record_max + dhole__record_extra,
+    out_size = head_max + dhole__record_extra + whole_record,
+    in_size = read_ahead + whole_record
 };
 
 struct lane {
     struct dhole__conn conn;
     struct dhole__conn *lower;
-    struct dhole__fault fault;
 
     /* A server seals nothing until it has opened a record, so that it can try again after a
      * stranger came instead of the client, without sealing two first records under one key. */
-    bool hears_first;
+    atomic_bool hears_first;
 
+    /* What came was not authentic, so nothing is sent any more. This and hears_first are all that
+     * the two directions share, which may be in two threads. */
+    atomic_bool refused;
+
+    struct dhole__fault send_fault;
     struct dhole__record_key seal;
-    uint8_t *out; /* the record on its way; out_size bytes */
+    uint8_t *out; /* what is on its way; out_size bytes */
     size_t out_at, out_end;
+    size_t out_plain; /* the caller's bytes in it */
 
+    struct dhole__fault recv_fault;
     struct dhole__record_key open;
     uint8_t *in; /* in_size bytes */
     size_t start, end;
     size_t plain, plain_end; /* opened in place, not handed out yet */
 };
 
-/* Ends the lane; what it holds of plaintext goes. */
+/* Ends receiving; what the lane holds of plaintext goes. */
 static dhole_err broken(struct lane *lane, dhole_err err)
 {
     dhole__wipe(lane->in, in_size);
     lane->start = lane->end = lane->plain = lane->plain_end = 0;
-    return dhole__fault_keep(&lane->fault, err);
+    dhole__fault_keep(&lane->recv_fault, err);
+    atomic_store(&lane->refused, true);
+    return err;
 }
 
-/* Moves the record on its way; it is gone when out_at reaches out_end. */
+static dhole_err seal_record(struct lane *lane, struct dhole__walk *walk, size_t length)
+{
+    dhole_err err = dhole__record_seal(&lane->seal, *walk, length, lane->out + lane->out_end);
+
+    if (err)
+        return dhole__fault_keep(&lane->send_fault, err);
+    dhole__walk_skip(walk, length);
+    lane->out_end += length + dhole__record_extra;
+    lane->out_plain += length;
+    return DHOLE_OK;
+}
+
+/* Seals what is to go next of the `left` bytes at `walk`. */
+static dhole_err seal_next(struct lane *lane, struct dhole__walk walk, size_t left)
+{
+    size_t head;
+
+    dhole__walk_piece(&walk, left, &head);
+    if (left > long_message && head <= head_max) {
+        dhole_err err = seal_record(lane, &walk, head);
+        if (err)
+            return err;
+        left -= head;
+    }
+    return seal_record(lane, &walk, left < dhole__lane_record_max ? left : dhole__lane_record_max);
+}
+
+/* Moves what is on its way; it is gone when out_at reaches out_end. */
 static dhole_err flush(struct lane *lane)
 {
     struct iovec rest = {lane->out + lane->out_at, lane->out_end - lane->out_at};
@@ -76,32 +118,27 @@ static dhole_err lane_send(struct dhole__conn *conn, const struct iovec *iov, in
     dhole_err err;
 
     *moved = 0;
-    if (lane->fault.err)
-        return dhole__fault_repeat(&lane->fault);
-    if (lane->hears_first && lane->open.number == 0)
+    if (lane->send_fault.err)
+        return dhole__fault_repeat(&lane->send_fault);
+    if (atomic_load_explicit(&lane->refused, memory_order_acquire))
+        return dhole__fault_repeat(&lane->recv_fault);
+    if (lane->hears_first)
         return dhole__fail(DHOLE_ERR_INVALID, "a lane's client must be heard before its server");
     while (left > 0) {
-        size_t length = left < dhole__lane_record_max ? left : dhole__lane_record_max;
-
-        if (lane->out_end > 0) {
-            length = lane->out_end - dhole__record_extra;
-            if (length > left)
-                return dhole__fail_offer(left, length);
-        } else {
-            err = dhole__record_seal(&lane->seal, walk, length, lane->out);
-            if (err)
-                return broken(lane, err);
-            lane->out_end = length + dhole__record_extra;
-        }
-        err = flush(lane);
-        if (err)
+        if (lane->out_end == 0)
+            err = seal_next(lane, walk, left);
+        else if (lane->out_plain > left)
+            return dhole__fail_offer(left, lane->out_plain);
+        else
+            err = DHOLE_OK;
+        if (!err)
+            err = flush(lane);
+        if (err || lane->out_at < lane->out_end)
             return err;
-        if (lane->out_at < lane->out_end)
-            return DHOLE_OK;
-        lane->out_at = lane->out_end = 0;
-        dhole__walk_skip(&walk, length);
-        left -= length;
-        *moved += length;
+        dhole__walk_skip(&walk, lane->out_plain);
+        left -= lane->out_plain;
+        *moved += lane->out_plain;
+        lane->out_at = lane->out_end = lane->out_plain = 0;
     }
     return DHOLE_OK;
 }
@@ -159,6 +196,8 @@ static dhole_err open_record(struct lane *lane, struct dhole__walk walk, size_t 
                              fits ? walk : (struct dhole__walk){&here, 1, 0});
     if (err)
         return err;
+    if (lane->hears_first)
+        lane->hears_first = false;
     if (fits) {
         *moved = length;
     } else {
@@ -213,8 +252,8 @@ static dhole_err lane_recv(struct dhole__conn *conn, const struct iovec *iov, in
     bool idle = false;
 
     *moved = 0;
-    if (lane->fault.err)
-        return dhole__fault_repeat(&lane->fault);
+    if (lane->recv_fault.err)
+        return dhole__fault_repeat(&lane->recv_fault);
     while (left > 0 && !idle) {
         size_t got;
         dhole_err err = recv_step(lane, walk, &got, &idle);
@@ -231,7 +270,7 @@ static bool lane_arm(struct dhole__conn *conn, bool want_send, bool want_recv, s
 {
     struct lane *lane = (struct lane *)conn;
 
-    if (lane->fault.err)
+    if ((want_send && lane->send_fault.err) || (want_recv && lane->recv_fault.err))
         return false;
     if (want_recv && (lane->plain < lane->plain_end || record_lacks(lane) == 0))
         return false;

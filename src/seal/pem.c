@@ -123,31 +123,40 @@ dhole_err dhole__pem_read(const char *text, size_t length, EVP_PKEY **out)
     return err;
 }
 
-static bool encode(EVP_PKEY *key, struct pkcs8 *der)
+/* NULL when the key's store does not give it out. */
+static BIGNUM *private_number(EVP_PKEY *key)
 {
     BIGNUM *scalar = NULL;
+
+    return EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &scalar) == 1 ? scalar : NULL;
+}
+
+static bool encode(EVP_PKEY *key, BIGNUM *scalar, struct pkcs8 *der)
+{
     size_t n;
-    bool ok;
 
     *der = shape;
-    ok = EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_PRIV_KEY, &scalar) == 1 &&
-         BN_bn2binpad(scalar, der->scalar, scalar_size) == scalar_size &&
-         EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, der->point, point_size,
-                                         &n) == 1 &&
-         n == point_size;
-    BN_clear_free(scalar);
-    return ok;
+    return BN_bn2binpad(scalar, der->scalar, scalar_size) == scalar_size &&
+           EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, der->point, point_size,
+                                           &n) == 1 &&
+           n == point_size;
 }
 
 dhole_err dhole__pem_write(EVP_PKEY *key, char **text, size_t *length)
 {
+    BIGNUM *scalar = private_number(key);
     BIO *bio = BIO_new(BIO_s_mem());
     dhole_err err = DHOLE_OK;
     struct pkcs8 der;
     char *data, *copy;
     size_t n;
 
-    if (bio == NULL || !encode(key, &der) ||
+    if (scalar == NULL) {
+        err = dhole__fail_ossl(DHOLE_ERR_UNSUPPORTED,
+                               "the private key is needed as text, but its store keeps it");
+        goto out;
+    }
+    if (bio == NULL || !encode(key, scalar, &der) ||
         !PEM_write_bio(bio, PEM_STRING_PKCS8INF, "", (uint8_t *)&der, sizeof der)) {
         err = dhole__fail_ossl(DHOLE_ERR_SYSTEM, "cannot write the private key");
         goto out;
@@ -164,6 +173,7 @@ dhole_err dhole__pem_write(EVP_PKEY *key, char **text, size_t *length)
     *length = n;
 out:
     dhole__wipe(&der, sizeof der);
+    BN_clear_free(scalar);
     BIO_free(bio); /* wipes its bytes */
     return err;
 }

@@ -1,7 +1,8 @@
 /* The seal: filters over any connection that keep its bytes secret and whole.
  *
  * `tls` carries a pair's control connection and yields the keys; `lane` carries
- * bulk data in AES-256-GCM records under those keys. */
+ * bulk data in AES-256-GCM records under those keys. Where the connection below allows it, as tcp
+ * does, one thread may send and another one receive at the same time. */
 #ifndef DHOLE_SEAL_SEAL_H
 #define DHOLE_SEAL_SEAL_H
 
@@ -29,6 +30,25 @@ DHOLE__MUST_CHECK dhole_err dhole__tls_start(struct dhole__conn *lower,
                                              const dhole_identity *identity, const dhole_pin *pin,
                                              enum dhole__seal_side side, struct dhole__conn **out);
 DHOLE__MUST_CHECK dhole_err dhole__tls_step(struct dhole__conn *tls, bool *done);
+
+/* Whose key is accepted: the one that `pin` names, or, where that is NULL, each for which `trusts`
+ * returns nonzero. It is asked before the peer has shown that it holds the key, in dhole__tls_step,
+ * and must not block. */
+struct dhole__tls_trust {
+    const dhole_pin *pin;
+    int (*trusts)(void *arg, const dhole_pin *pin);
+    void *arg;
+};
+
+/* dhole__tls_start with more ways to trust. */
+DHOLE__MUST_CHECK dhole_err dhole__tls_start_asking(struct dhole__conn *lower,
+                                                    const dhole_identity *identity,
+                                                    const struct dhole__tls_trust *trust,
+                                                    enum dhole__seal_side side,
+                                                    struct dhole__conn **out);
+
+/* The key of the peer, when the handshake is done. */
+void dhole__tls_pin(struct dhole__conn *tls, dhole_pin *out);
 
 /* Keying material of a connection whose handshake is done (RFC 8446, 7.5; RFC
  * 5705): both sides get the same `length` bytes for the same label and context. */

@@ -5,9 +5,13 @@
  *
  * Trust is the pin alone: no chain, no dates, no names. In TLS 1.3 the client is done before
  * the server has seen its certificate, so the server then says one byte, and the client waits for
- * it. */
+ * it.
+ *
+ * OpenSSL allows one call on a connection at a time. As no call waits, a lock is held for as long
+ * as a record takes, and a sender and a receiver go side by side. */
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,15 +36,17 @@ enum stage { HANDSHAKE, CONFIRM, OPEN };
 struct tls {
     struct dhole__conn conn;
     struct dhole__conn *lower;
-    dhole_err lower_err; /* of the last read or write below */
+    pthread_mutex_t lock; /* over all that follows, once the handshake is done */
+    dhole_err lower_err;  /* of the last read or write below */
     struct dhole__fault fault;
 
     SSL_CTX *ctx;
     SSL *ssl;
     BIO_METHOD *method;
 
-    dhole_pin own, pinned;
-    bool refused; /* the peer's key, with the reason in `why` */
+    dhole_pin own, pinned, presented;
+    struct dhole__tls_trust trust; /* its pin, unless NULL, is `pinned` */
+    bool refused;                  /* the peer's key, with the reason in `why` */
     char why[256];
 
     enum stage stage;
@@ -94,24 +100,42 @@ static long bio_ctrl(BIO *bio, int command, long number, void *data)
     return command == BIO_CTRL_FLUSH;
 }
 
-/* Stands in for OpenSSL's chain verification: exactly the pinned key. */
+/* Whether the key that the peer presented is trusted; false: `why` is set. */
+static bool is_trusted(struct tls *tls)
+{
+    char want[dhole__pin_text_size], got[dhole__pin_text_size];
+
+    dhole__pin_text(&tls->presented, got);
+    if (tls->trust.pin == NULL) {
+        if (tls->trust.trusts(tls->trust.arg, &tls->presented))
+            return true;
+        snprintf(tls->why, sizeof tls->why, "the peer's key %s is not a trusted one", got);
+        return false;
+    }
+    if (CRYPTO_memcmp(tls->presented.bytes, tls->pinned.bytes, DHOLE_PIN_SIZE) == 0)
+        return true;
+    snprintf(tls->why, sizeof tls->why,
+             "the peer's key %s is not the pinned %s: it is another machine, or its key has "
+             "changed and must be pinned anew",
+             got, dhole__pin_text(&tls->pinned, want));
+    return false;
+}
+
+/* Stands in for OpenSSL's chain verification: trusted keys and nothing else. */
 static int verify(X509_STORE_CTX *store, void *arg)
 {
     struct tls *tls = arg;
-    char want[dhole__pin_text_size], got[dhole__pin_text_size];
-    dhole_pin presented;
+    char want[dhole__pin_text_size];
 
-    dhole__pin_text(&tls->pinned, want);
-    if (!dhole__pin_of_certificate(X509_STORE_CTX_get0_cert(store), &presented))
+    if (dhole__pin_of_certificate(X509_STORE_CTX_get0_cert(store), &tls->presented)) {
+        if (is_trusted(tls))
+            return 1;
+    } else if (tls->trust.pin != NULL) {
         snprintf(tls->why, sizeof tls->why, "the peer's key is not a P-256 key; %s is pinned",
-                 want);
-    else if (CRYPTO_memcmp(presented.bytes, tls->pinned.bytes, DHOLE_PIN_SIZE) != 0)
-        snprintf(tls->why, sizeof tls->why,
-                 "the peer's key %s is not the pinned %s: it is another machine, or its key has "
-                 "changed and must be pinned anew",
-                 dhole__pin_text(&presented, got), want);
-    else
-        return 1;
+                 dhole__pin_text(&tls->pinned, want));
+    } else {
+        snprintf(tls->why, sizeof tls->why, "the peer's key is not a P-256 key");
+    }
     tls->refused = true;
     X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
     return 0;
@@ -133,6 +157,8 @@ static bool set_groups(SSL_CTX *ctx)
 static bool configure(SSL_CTX *ctx, const dhole_identity *identity, struct tls *tls)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    /* Without the records that pretend to be TLS 1.2: nothing authenticates them. */
+    SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(ctx, certificate_max);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
@@ -178,6 +204,7 @@ static void tls_free(struct tls *tls)
     SSL_free(tls->ssl);
     SSL_CTX_free(tls->ctx);
     BIO_meth_free(tls->method);
+    pthread_mutex_destroy(&tls->lock);
     dhole__wipe(tls, sizeof *tls);
     free(tls);
 }
@@ -243,9 +270,8 @@ static void fill_record(struct tls *tls, struct dhole__walk walk)
     }
 }
 
-static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
+static dhole_err send_records(struct tls *tls, const struct iovec *iov, int n, size_t *moved)
 {
-    struct tls *tls = (struct tls *)conn;
     struct dhole__walk walk = {iov, n, 0};
     size_t left, written;
     dhole_err err;
@@ -269,9 +295,8 @@ static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int
 }
 
 /* An error after some bytes have moved comes again with the next call. */
-static dhole_err tls_recv(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
+static dhole_err recv_records(struct tls *tls, const struct iovec *iov, int n, size_t *moved)
 {
-    struct tls *tls = (struct tls *)conn;
     struct dhole__walk walk = {iov, n, 0};
     size_t length, got;
     uint8_t *piece;
@@ -292,10 +317,30 @@ static dhole_err tls_recv(struct dhole__conn *conn, const struct iovec *iov, int
     return err;
 }
 
-static bool tls_arm(struct dhole__conn *conn, bool want_send, bool want_recv, struct pollfd *pfd)
+static dhole_err tls_send(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
     struct tls *tls = (struct tls *)conn;
+    dhole_err err;
 
+    pthread_mutex_lock(&tls->lock);
+    err = send_records(tls, iov, n, moved);
+    pthread_mutex_unlock(&tls->lock);
+    return err;
+}
+
+static dhole_err tls_recv(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
+{
+    struct tls *tls = (struct tls *)conn;
+    dhole_err err;
+
+    pthread_mutex_lock(&tls->lock);
+    err = recv_records(tls, iov, n, moved);
+    pthread_mutex_unlock(&tls->lock);
+    return err;
+}
+
+static bool arm(struct tls *tls, bool want_send, bool want_recv, struct pollfd *pfd)
+{
     if (tls->fault.err || (want_recv && SSL_pending(tls->ssl) > 0))
         return false;
     want_send |= want_recv && tls->recv_wants_send;
@@ -304,6 +349,17 @@ static bool tls_arm(struct dhole__conn *conn, bool want_send, bool want_recv, st
         want_recv = !want_send;
     }
     return tls->lower->ops->arm(tls->lower, want_send, want_recv, pfd);
+}
+
+static bool tls_arm(struct dhole__conn *conn, bool want_send, bool want_recv, struct pollfd *pfd)
+{
+    struct tls *tls = (struct tls *)conn;
+    bool armed;
+
+    pthread_mutex_lock(&tls->lock);
+    armed = arm(tls, want_send, want_recv, pfd);
+    pthread_mutex_unlock(&tls->lock);
+    return armed;
 }
 
 static void tls_shutdown(struct dhole__conn *conn)
@@ -373,19 +429,24 @@ static void drain(struct dhole__conn *lower)
             return;
 }
 
-dhole_err dhole__tls_start(struct dhole__conn *lower, const dhole_identity *identity,
-                           const dhole_pin *pin, enum dhole__seal_side side,
-                           struct dhole__conn **out)
+dhole_err dhole__tls_start_asking(struct dhole__conn *lower, const dhole_identity *identity,
+                                  const struct dhole__tls_trust *trust, enum dhole__seal_side side,
+                                  struct dhole__conn **out)
 {
     struct tls *tls = dhole__sys.calloc(1, sizeof *tls);
     dhole_err err;
 
     if (tls == NULL)
         return dhole__fail_nomem(sizeof *tls, "a TLS connection");
+    pthread_mutex_init(&tls->lock, NULL);
     tls->conn.ops = &tls_ops;
     tls->lower = lower;
     tls->own = identity->pin;
-    tls->pinned = *pin;
+    tls->trust = *trust;
+    if (trust->pin != NULL) {
+        tls->pinned = *trust->pin;
+        tls->trust.pin = &tls->pinned;
+    }
     if (!make_ssl(tls, identity, side)) {
         err = dhole__fail_ossl(DHOLE_ERR_SYSTEM, "OpenSSL cannot set up TLS 1.3");
         tls_free(tls);
@@ -393,6 +454,14 @@ dhole_err dhole__tls_start(struct dhole__conn *lower, const dhole_identity *iden
     }
     *out = &tls->conn;
     return DHOLE_OK;
+}
+
+dhole_err dhole__tls_start(struct dhole__conn *lower, const dhole_identity *identity,
+                           const dhole_pin *pin, enum dhole__seal_side side,
+                           struct dhole__conn **out)
+{
+    return dhole__tls_start_asking(lower, identity, &(struct dhole__tls_trust){.pin = pin}, side,
+                                   out);
 }
 
 dhole_err dhole__tls_step(struct dhole__conn *conn, bool *done)
@@ -454,15 +523,24 @@ static struct tls *tls_of(struct dhole__conn *conn)
     return NULL;
 }
 
+void dhole__tls_pin(struct dhole__conn *conn, dhole_pin *out)
+{
+    *out = ((struct tls *)conn)->presented;
+}
+
 dhole_err dhole__tls_export(struct dhole__conn *conn, const char *label, const void *context,
                             size_t context_length, uint8_t *out, size_t length)
 {
     struct tls *tls = tls_of(conn);
+    int exported;
 
     if (tls == NULL)
         return DHOLE_ERR_INVALID;
-    if (SSL_export_keying_material(tls->ssl, out, length, label, strlen(label), context,
-                                   context_length, 1) != 1)
+    pthread_mutex_lock(&tls->lock);
+    exported = SSL_export_keying_material(tls->ssl, out, length, label, strlen(label), context,
+                                          context_length, 1);
+    pthread_mutex_unlock(&tls->lock);
+    if (exported != 1)
         return dhole__fail_ossl(DHOLE_ERR_SYSTEM, "cannot export a key from TLS");
     return DHOLE_OK;
 }

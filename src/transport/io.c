@@ -21,7 +21,15 @@ struct pace {
 static const struct pace alone = {5000000, 1000, 8, 64};
 static const struct pace crowded_pace = {200000, 0, 3, 1};
 
-enum { slow_ns = 250000000 };
+enum { slow_ns = 250000000, cancel_ns = 50000000 };
+
+/* A wait, as its caller described it. */
+struct wait {
+    dhole__deadline deadline;
+    const struct dhole__idle *idle;
+    int cancel_fd;
+    const struct pace *pace;
+};
 
 static void advance(struct dhole__io *io, size_t moved)
 {
@@ -96,28 +104,44 @@ dhole_err dhole__io_poll(struct pollfd *pfds, int n, dhole__deadline deadline)
     return DHOLE_OK;
 }
 
-static dhole_err sleep_for(struct dhole__io *io, int n, dhole__deadline deadline)
+dhole_err dhole__io_check_cancelled(int cancel_fd)
 {
-    struct pollfd pfds[dhole__io_max];
-    int count = 0;
+    struct pollfd pfd = {.fd = cancel_fd, .events = POLLIN};
+
+    if (cancel_fd >= 0 && dhole__sys.poll(&pfd, 1, 0) > 0)
+        return dhole__fail(DHOLE_ERR_CANCELLED, "cancelled");
+    return DHOLE_OK;
+}
+
+static dhole_err sleep_for(struct dhole__io *io, int n, const struct wait *wait,
+                           dhole__deadline until)
+{
+    struct pollfd pfds[dhole__io_max + 1] = {{.fd = wait->cancel_fd, .events = POLLIN}};
+    int count = 1; /* poll ignores a descriptor that is -1 */
+    dhole_err err;
 
     for (int i = 0; i < n; i++)
         if (dhole__io_left(&io[i]) > 0 && !dhole__io_arm(&io[i], &pfds[count++]))
             return DHOLE_OK;
-    return dhole__io_poll(pfds, count, deadline);
+    err = dhole__io_poll(pfds, count, until);
+    if (!err && pfds[0].revents != 0)
+        err = dhole__fail(DHOLE_ERR_CANCELLED, "cancelled");
+    return err;
 }
 
 /* Sleeps; says once that it takes long: at *slow_at, 0 when that is yet to be set. */
-static dhole_err sleep_or_say(struct dhole__io *io, int n, dhole__deadline deadline,
-                              const struct dhole__idle *idle, dhole__deadline *slow_at, int64_t now)
+static dhole_err sleep_or_say(struct dhole__io *io, int n, const struct wait *wait,
+                              dhole__deadline *slow_at, int64_t now)
 {
+    const struct dhole__idle *idle = wait->idle;
+    dhole__deadline deadline = wait->deadline;
     dhole_err err;
 
     if (*slow_at == 0 && idle->slow != NULL)
         *slow_at = now + ((deadline - now) / 4 < slow_ns ? (deadline - now) / 4 : slow_ns);
     else if (*slow_at == 0)
         *slow_at = deadline;
-    err = sleep_for(io, n, *slow_at);
+    err = sleep_for(io, n, wait, *slow_at);
     if (err != DHOLE_ERR_TIMEOUT || *slow_at == deadline)
         return err;
     idle->slow(idle->slow_arg);
@@ -154,12 +178,27 @@ static int64_t spin_once(struct spin *spin)
     return now;
 }
 
-dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadline,
-                             const struct dhole__idle *idle, bool crowded)
+/* Looks for cancellation also where bytes trickle in and nobody sleeps. */
+static dhole_err look_around(const struct wait *wait, int64_t now, int64_t *cancel_at)
 {
-    struct spin spin = {.pace = crowded ? &crowded_pace : &alone};
-    dhole__deadline slow_at = 0;
-    bool more = idle->run != NULL;
+    if (now >= wait->deadline)
+        return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
+    if (*cancel_at > now)
+        return DHOLE_OK;
+    if (*cancel_at > 0) {
+        dhole_err err = dhole__io_check_cancelled(wait->cancel_fd);
+        if (err)
+            return err;
+    }
+    *cancel_at = now + cancel_ns;
+    return DHOLE_OK;
+}
+
+static dhole_err run(struct dhole__io *io, int n, const struct wait *wait)
+{
+    struct spin spin = {.pace = wait->pace};
+    dhole__deadline slow_at = 0, cancel_at = 0;
+    bool more = wait->idle->run != NULL;
 
     for (;;) {
         int64_t now;
@@ -169,25 +208,39 @@ dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadli
         if (err || open == 0)
             return err;
         if (!moved && more) {
-            more = idle->run(idle->arg) != 0;
+            more = wait->idle->run(wait->idle->arg) != 0;
             continue;
         }
         if (moved)
             slow_at = spin.until = spin.tries = 0;
         now = spin_once(&spin);
-        if (now >= deadline)
-            return dhole__fail(DHOLE_ERR_TIMEOUT, "the deadline passed");
-        if (now < spin.until || now == 0)
+        if (now == 0)
             continue;
-        err = sleep_or_say(io, n, deadline, idle, &slow_at, now);
+        err = look_around(wait, now, &cancel_at);
+        if (!err && now >= spin.until)
+            err = sleep_or_say(io, n, wait, &slow_at, now);
         if (err)
             return err;
     }
 }
 
+dhole_err dhole__io_run_idle(struct dhole__io *io, int n, dhole__deadline deadline,
+                             const struct dhole__idle *idle, bool crowded)
+{
+    return run(io, n, &(struct wait){deadline, idle, -1, crowded ? &crowded_pace : &alone});
+}
+
 dhole_err dhole__io_run(struct dhole__io *io, int n, dhole__deadline deadline)
 {
     return dhole__io_run_idle(io, n, deadline, &(struct dhole__idle){.run = NULL}, false);
+}
+
+dhole_err dhole__io_run_until(struct dhole__io *io, int n, dhole__deadline deadline, int cancel_fd,
+                              bool hurried)
+{
+    const struct dhole__idle idle = {.run = NULL};
+
+    return run(io, n, &(struct wait){deadline, &idle, cancel_fd, hurried ? &alone : &crowded_pace});
 }
 
 dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline)

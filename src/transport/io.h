@@ -67,6 +67,12 @@ DHOLE__MUST_CHECK dhole_err dhole__io_run_idle(struct dhole__io *io, int n,
                                                dhole__deadline deadline,
                                                const struct dhole__idle *idle, bool crowded);
 
+/* dhole__io_run for someone in another's hands: ends with DHOLE_ERR_CANCELLED when cancel_fd
+ * becomes readable; -1 is none. Where nothing hurries it spins no longer than when crowded. */
+DHOLE__MUST_CHECK dhole_err dhole__io_run_until(struct dhole__io *io, int n,
+                                                dhole__deadline deadline, int cancel_fd,
+                                                bool hurried);
+
 /* The same for a single transfer. */
 DHOLE__MUST_CHECK dhole_err dhole__io_run_one(struct dhole__io io, dhole__deadline deadline);
 
@@ -75,6 +81,9 @@ DHOLE__MUST_CHECK dhole_err dhole__io_step(struct dhole__io *io, int n, bool *mo
 
 /* Asks for `io` to be polled for: fills *pfd. False: do not sleep, step again. */
 bool dhole__io_arm(const struct dhole__io *io, struct pollfd *pfd);
+
+/* DHOLE_ERR_CANCELLED when cancel_fd is readable; -1 is none. */
+DHOLE__MUST_CHECK dhole_err dhole__io_check_cancelled(int cancel_fd);
 
 /* poll() until one of n descriptors is ready, a signal comes, or the deadline, which is
  * DHOLE_ERR_TIMEOUT. */

@@ -16,6 +16,7 @@ struct way {
 struct rails {
     struct dhole__conn base;
     int n;
+    size_t chunk;
     struct dhole__conn *rail[dhole__rails_max];
     char address[dhole__rails_max][address_max];
     struct way send, recv;
@@ -34,9 +35,9 @@ static int foremost(const struct rails *rails, const struct way *way)
     return first;
 }
 
-static size_t left_of_chunk(uint64_t at)
+static size_t left_of_chunk(const struct rails *rails, uint64_t at)
 {
-    return dhole__rails_chunk - (size_t)(at % dhole__rails_chunk);
+    return rails->chunk - (size_t)(at % rails->chunk);
 }
 
 /* Bytes [from, from + length) of iov; fewer when they lie in too many pieces. */
@@ -68,8 +69,8 @@ static dhole_err move_on(struct rails *rails, struct way *way, move_fn *move, in
     dhole_err err = move(rails->rail[rail], iov, n, &moved);
 
     *next += moved;
-    if (moved > 0 && *next % dhole__rails_chunk == 0)
-        *next += (uint64_t)dhole__rails_chunk * (uint64_t)(rails->n - 1);
+    if (moved > 0 && *next % rails->chunk == 0)
+        *next += (uint64_t)rails->chunk * (uint64_t)(rails->n - 1);
     if (err)
         return dhole__fail_in(err, "rail %d of %d, %s", rail, rails->n, rails->address[rail]);
     return DHOLE_OK;
@@ -89,7 +90,7 @@ static dhole_err move_all(struct rails *rails, struct way *way, move_fn *move, i
         dhole_err err;
         if (at >= end)
             continue;
-        length = left_of_chunk(at);
+        length = left_of_chunk(rails, at);
         if (length > end - at)
             length = (size_t)(end - at);
         count = slice(iov, n, (size_t)(at - begin), length, piece);
@@ -111,7 +112,7 @@ static dhole_err move_stream(struct rails *rails, struct way *way, move_fn *move
     *moved = 0;
     for (int i = 0; i < n; i++)
         offered += iov[i].iov_len;
-    if (offered <= left_of_chunk(begin))
+    if (offered <= left_of_chunk(rails, begin))
         err = move_on(rails, way, move, first, iov, n);
     else
         err = move_all(rails, way, move, first, iov, n, offered);
@@ -142,10 +143,11 @@ static dhole_err rails_recv(struct dhole__conn *conn, const struct iovec *iov, i
 static bool rails_arm(struct dhole__conn *conn, bool want_send, bool want_recv, struct pollfd *pfd)
 {
     struct rails *rails = (struct rails *)conn;
-    int send = foremost(rails, &rails->send), recv = foremost(rails, &rails->recv);
-    struct dhole__conn *rail = rails->rail[want_send ? send : recv];
+    /* Of the direction that is not wanted nothing is read: it may be another thread's. */
+    int first = foremost(rails, want_send ? &rails->send : &rails->recv);
+    struct dhole__conn *rail = rails->rail[first];
 
-    if (want_send && want_recv && send != recv)
+    if (want_send && want_recv && first != foremost(rails, &rails->recv))
         return false;
     return rail->ops->arm(rail, want_send, want_recv, pfd);
 }
@@ -177,7 +179,7 @@ static const struct dhole__conn_ops rails_ops = {
 };
 
 dhole_err dhole__rails_open(struct dhole__conn *const *rail, const char *const *address, int n,
-                            struct dhole__conn **out)
+                            size_t chunk, struct dhole__conn **out)
 {
     struct rails *rails = dhole__sys.calloc(1, sizeof *rails);
 
@@ -185,9 +187,10 @@ dhole_err dhole__rails_open(struct dhole__conn *const *rail, const char *const *
         return dhole__fail_nomem(sizeof *rails, "joining rails");
     rails->base.ops = &rails_ops;
     rails->n = n;
+    rails->chunk = chunk;
     for (int i = 0; i < n; i++) {
         rails->rail[i] = rail[i];
-        rails->send.next[i] = rails->recv.next[i] = (uint64_t)i * dhole__rails_chunk;
+        rails->send.next[i] = rails->recv.next[i] = (uint64_t)i * chunk;
         snprintf(rails->address[i], address_max, "%s", address[i]);
     }
     *out = &rails->base;

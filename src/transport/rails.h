@@ -9,13 +9,14 @@
 
 #include "transport/conn.h"
 
+/* The chunk of a group's lanes. */
 enum { dhole__rails_max = 8, dhole__rails_chunk = 128 << 10 };
 
 /* Joins rail[0..n), 1 <= n <= dhole__rails_max, in the order that the peer gives them too; none has
- * carried a byte of the stream. `address` names each in messages. On success *out owns them all; on
- * failure the caller still does. */
+ * carried a byte of the stream, which is cut into chunks of `chunk` bytes. `address` names each in
+ * messages. On success *out owns them all; on failure the caller still does. */
 DHOLE__MUST_CHECK dhole_err dhole__rails_open(struct dhole__conn *const *rail,
-                                              const char *const *address, int n,
+                                              const char *const *address, int n, size_t chunk,
                                               struct dhole__conn **out);
 
 #endif

@@ -29,6 +29,13 @@ KEYS = ["version", "machine", "operation", "dtype", "backend", "ranks", "sealed"
 SIZE_KEYS = ["bytes", "count", "calls", "p50_us", "p99_us", "alg_gb_per_s", "bus_gb_per_s", "wrong"]
 BUS = {"all_sum": lambda n: 2 * (n - 1) / n, "all_gather": lambda n: (n - 1) / n,
        "sum_scatter": lambda n: (n - 1) / n, "all_to_all": lambda n: (n - 1) / n}
+LINK_KEYS = ["version", "machine", "openssl", "bytes", "lanes", "trip_bytes", "rounds", "seconds",
+             "measured", "figures"]
+LINK_MEASURED = ["link", "link_lanes", "tls", "records", "tcp", "link_trip", "tls_trip",
+                 "records_trip", "tcp_trip", "handshake"]
+LINK_WANTED = {"stream_to_tls": ("at_least", 1.5), "stream_to_records": ("at_least", 0.9),
+               "lanes_to_lane": ("at_least", 1), "trip_to_tcp": ("at_most", 1.4),
+               "handshake_ms": ("at_most", 5)}
 HAS_PARTS = ["all_gather", "sum_scatter", "all_to_all"]
 
 # Options after `bench`, and what the complaint must quote.
@@ -53,6 +60,10 @@ BAD = [
     (["all_sum", "--time", value], value) for value in ("0", "-1", "soon", "inf")
 ] + [
     (["all_sum", "--iterations", value], value) for value in ("0", "-1", "many")
+] + [
+    (["link", *words], words[-1]) for words in
+    (["--frob"], ["further"], ["--lanes", "1"], ["--lanes", "9"], ["--size", "0"], ["--size", "2G"],
+     ["--trip", "x"], ["--rounds", "0"], ["--seconds", "0"], ["--seconds", "61"], ["--size"])
 ]
 
 # Stands before the library, spoils the last element of what it gives, and leaves a mark.
@@ -150,7 +161,7 @@ class Judge:
             except AssertionError as error:
                 raise AssertionError(f"{words}: {error}")
         page = self.dhole.run("help", "bench").out.decode()
-        for word in (*OPERATIONS, "--min", "--max", "--dtype", "--check", "--json", "--seal"):
+        for word in (*OPERATIONS, "bench link", "--lanes", "--trip", "--min", "--max", "--dtype", "--check", "--json", "--seal"):
             check(word in page, f"help bench does not name {word}")
         return f"{len(BAD)} command lines"
 
@@ -214,13 +225,52 @@ class Judge:
         check(ended.code == DONE, f"{ended}")
         check(json.loads(ended.out)["ranks"] == 2, f"{ended}")
 
+    # A link beside its peers.
+
+    def link(self):
+        ended = self.bench("link", "--json", "--seconds", 0.02, "--rounds", 3, "--size", "300K",
+                           "--trip", 100, "--lanes", 3)
+        check(ended.code == DONE and not ended.err, f"{ended}")
+        result = json.loads(ended.out)
+        check(list(result) == LINK_KEYS, f"{result}")
+        check((result["bytes"], result["lanes"], result["trip_bytes"], result["rounds"]) ==
+              (300 << 10, 3, 100, 3), f"{result}")
+        check(list(result["measured"]) == LINK_MEASURED, f"{result}")
+        check(list(result["figures"]) == list(LINK_WANTED), f"{result}")
+        for value in *result["measured"].values(), *result["figures"].values():
+            check(0 < value["min"] <= value["median"] <= value["max"], f"{value}")
+        for name, (which, wanted) in LINK_WANTED.items():
+            figure = result["figures"][name]
+            reached = (figure["median"] >= wanted if which == "at_least" else
+                       figure["median"] <= wanted)
+            check(figure[which] == wanted and figure["reached"] == reached, f"{figure}")
+        # What seals cannot be faster than what does not; and one round's ratio is that of its values.
+        check(result["measured"]["link"]["median"] < 2 * result["measured"]["tcp"]["median"],
+              f"{result}")
+        one = json.loads(self.bench("link", "--json", "--seconds", 0.01, "--rounds", 1).out)
+        ratio = one["measured"]["link"]["median"] / one["measured"]["tls"]["median"]
+        check(abs(one["figures"]["stream_to_tls"]["median"] / ratio - 1) < 1e-9, f"{one}")
+
+    def link_table(self):
+        ended = self.bench("link", "--seconds", 0.005, "--rounds", 1)
+        check(ended.code == DONE and not ended.err, f"{ended}")
+        text = ended.out.decode()
+        for words in "messages of 1048576 bytes, lanes 2", "TLS 1.3, GB/s", "handshake, ms":
+            check(words in text, f"{words!r} is not in {text!r}")
+        judged = [line for line in text.splitlines() if line.endswith(("reached", "missed"))]
+        check(len(judged) == len(LINK_WANTED), text)
+
     # How it ends.
 
     @contextlib.contextmanager
     def running(self, ranks):
         """A long run that has been joined by all."""
-        process = self.dhole.start("bench", "all_sum", "-n", str(ranks), "--iterations", "10000000",
-                                   stdin=subprocess.DEVNULL)
+        with self.long(ranks, "all_sum", "-n", str(ranks), "--iterations", "10000000") as found:
+            yield found
+
+    @contextlib.contextmanager
+    def long(self, ranks, *words):
+        process = self.dhole.start("bench", *words, stdin=subprocess.DEVNULL)
         try:
             readable, _, _ = select.select([process.stdout], [], [], 30)
             check(readable and os.read(process.stdout.fileno(), 1), "no output")
@@ -244,6 +294,23 @@ class Judge:
             check(process.returncode == LOST, f"exit {process.returncode}: {error}")
             check(f"rank {victim}" in error, error)
             check(wait_until(lambda: not session(process.pid), SOON), "a stopped rank is left")
+
+    def link_lost(self, victim):
+        with self.long(2, "link", "--seconds", "60") as (process, pids):
+            os.kill(pids[victim], signal.SIGKILL)
+            check(wait_until(lambda: not session(process.pid), SOON), "a rank is still running")
+            if victim == 1:
+                error = process.stderr.read().decode()
+                check(process.wait() == LOST, f"exit {process.returncode}: {error}")
+                check("rank 1" in error, error)
+
+    def link_interrupted(self):
+        with self.long(2, "link", "--seconds", "60") as (process, pids):
+            os.kill(pids[0], signal.SIGINT)
+            check(wait_until(lambda: not session(process.pid), SOON), "a rank is still running")
+            error = process.stderr.read().decode()
+            check(process.wait() == INTERRUPTED, f"exit {process.returncode}: {error}")
+            check(error == "dhole: interrupted\n", error)
 
     def interrupted(self, number, code, everyone):
         with self.running(3) as (process, pids):
@@ -279,6 +346,11 @@ def main():
         suite.case("environment", judge.environment)
         suite.case("two-answers", judge.two_answers)
         suite.case("launched", judge.launched)
+        suite.case("link", judge.link)
+        suite.case("link-table", judge.link_table)
+        for victim in range(2):
+            suite.case(f"link-lost/rank-{victim}", judge.link_lost, victim)
+        suite.case("link-interrupted", judge.link_interrupted)
         for how in signal.SIGKILL, signal.SIGSTOP:
             for victim in range(3):
                 suite.case(f"lost/{how.name}-rank-{victim}", judge.lost, 3, victim, how)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import socket
 import subprocess
 import time
 import traceback
@@ -72,6 +73,38 @@ class Ended:
 
     def __str__(self):
         return f"exit {self.code}, stdout {self.out[:200]!r}, stderr {self.err[-600:]!r}"
+
+
+def sentence(ended, code, *words):
+    """It ended with that code, nothing on stdout, and a complaint with those words: few lines
+    after the program's name, and no report of a sanitizer."""
+    complain(ended, code, *words)
+    check(ended.out == b"", f"text on stdout: {ended}")
+
+
+def complain(ended, code, *words):
+    check(ended.code == code, f"expected exit code {code}: {ended}")
+    text = ended.err.decode(errors="replace")
+    check(text.startswith("dhole") and text.count("\n") <= 4, f"not a sentence: {text!r}")
+    for word in words:
+        check(word in text, f"{word!r} is not in {text!r}")
+
+
+def tcp_addresses(pid):
+    """The local addresses of a process's TCP sockets."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    for table, family in ("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6):
+        with open(f"/proc/{pid}/net/{table}") as lines:
+            rows = [line.split() for line in lines][1:]
+        for fields in rows:
+            if fields[9] in inodes:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                address = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
+                yield socket.inet_ntop(family, address)
 
 
 class Process:

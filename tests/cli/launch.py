@@ -25,7 +25,7 @@ import tempfile
 import termios
 import time
 
-from capture import isolate
+from capture import Capture, isolate
 from harness import Dhole, Skip, Suite, check, session, wait_until
 
 DONE, FAILED, USAGE, LOST, BAD_FILE, TIMEOUT, CANNOT_RUN, NOT_FOUND = 0, 1, 2, 3, 5, 124, 126, 127
@@ -74,7 +74,8 @@ def with_word(word):
 
 def files_of_launcher():
     """The folders of jobs of this test, and on other hosts of any."""
-    return {os.path.join(folder, name) for folder in (tempfile.gettempdir(), "/tmp")
+    folders = {os.environ.get("XDG_RUNTIME_DIR") or "/tmp", tempfile.gettempdir(), "/tmp"}
+    return {os.path.join(folder, name) for folder in filter(os.path.isdir, folders)
             for name in os.listdir(folder) if name.startswith("dhole-") and len(name) >= 38} - OTHERS
 
 
@@ -130,6 +131,9 @@ BAD_OPTIONS = [
 ] + [
     (["--env", value], value) for value in ("NAME", "=value", "1A=b", "A-B=c", "A B=c", "")
 ] + [
+    (["--seal", value], value) for value in ("yes", "ON", "")
+] + [
+    (["--seal", "on", "--env", "DHOLE_SEAL=off"], "--env DHOLE_SEAL=off"),
     (["--backend", "gloo"], "gloo"),
     (["--frob"], "--frob"),
     (["-x"], "-x"),
@@ -139,7 +143,7 @@ BAD_OPTIONS = [
     (["--hosts", "a;b"], "hosts[0]"),
     (["--hosts", "user@"], "hosts[0]"),
 ] + [
-    ([option], option) for option in ("--hosts", "--hostfile", "-n", "--backend", "--env", "--cwd")
+    ([option], option) for option in ("--hosts", "--hostfile", "-n", "--backend", "--env", "--seal", "--cwd")
 ]
 
 
@@ -157,8 +161,8 @@ def help_has_examples(dhole):
     for command in (["help", "launch"], ["launch", "--help"], ["launch", "-n", "2", "-h"]):
         ended = dhole.run(*command)
         check(ended.code == DONE and b"Examples:" in ended.out and not ended.err, str(ended))
-        for option in ("-n", "--hosts", "--hostfile", "--backend", "--env", "--cwd", "--timeout",
-                       "--starting-port", "--connections-per-ip", "--verbose", "--no-prefix"):
+        for option in ("-n", "--hosts", "--hostfile", "--backend", "--env", "--seal", "--cwd",
+                       "--timeout", "--starting-port", "--connections-per-ip", "--verbose", "--no-prefix"):
             check(option in ended.out.decode(), f"{option} is not in the help")
 
 
@@ -621,6 +625,149 @@ def mpi(dhole, name, rank):
             check(sleepers.gone(), "processes are left")
 
 
+# --- keys -----------------------------------------------------------------------------------------
+
+SHOW_KEYS = shell('echo $DHOLE_SEAL $DHOLE_IDENTITY $DHOLE_PINS; test -z "$DHOLE_PINS" || cat $DHOLE_PINS; '
+                  'test -z "$DHOLE_IDENTITY" || stat -c %a $DHOLE_IDENTITY')
+ON, AUTO, OFF = (["--seal", word] for word in ("on", "auto", "off"))
+
+
+def lines_of(ended, rank):
+    return [line[4:] for line in lines(ended) if line.startswith(f"[{rank}] ")]
+
+
+def keys_of_ranks(dhole):
+    """Each job has its own."""
+    seen = set()
+    for _ in range(2):
+        ended = dhole.run("launch", "-n", "2", *ON, *SHOW_KEYS)
+        for rank in range(2):
+            first, *fingerprints, mode = lines_of(ended, rank)
+            seal, identity, pins = first.split()
+            check(seal == "on" and identity.endswith(f"/identity-0{rank}.pem"), identity)
+            check(os.path.dirname(pins) == os.path.dirname(identity), pins)
+            check(not os.path.exists(os.path.dirname(pins)), f"{pins} is left")
+            check(mode == "600" and len(fingerprints) == 2, f"{mode} {fingerprints}")
+            seen.update(fingerprints)
+    check(len(seen) == 4 and all(len(word) == 71 for word in seen), str(seen))
+
+
+SEALS = [  # options, the launcher's variables; the ranks' DHOLE_SEAL, whether there are keys
+    ([], {}, "auto", False), (ON, {}, "on", True), (AUTO, {}, "auto", False), (OFF, {}, "off", False),
+    ([], {"DHOLE_SEAL": "on"}, "on", True), (OFF, {"DHOLE_SEAL": "on"}, "off", False),
+    (["--env", "DHOLE_SEAL=on"], {"DHOLE_SEAL": "off"}, "on", True),
+    (["--env", "DHOLE_SEAL=on", "--env", "DHOLE_SEAL=off"], {}, "off", False),
+    ([], {"DHOLE_PINS": "/of/another/group"}, "auto", False),
+]
+
+
+def seal_of_ranks(dhole, folder):
+    def judge(ended, seal, keys):
+        for rank in range(2):
+            first = lines_of(ended, rank)[0].split()
+            check(first[0] == seal and len(first) == 1 + 2 * keys, str(ended))
+
+    for options, variables, seal, keys in SEALS:
+        env = {**dhole.env, **variables}
+        judge(dhole.run("launch", "-n", "2", *options, *SHOW_KEYS, env=env), seal, keys)
+    out = lines(dhole.run("launch", *ON, "--env", "DHOLE_PINS=mine", *shell("echo $DHOLE_PINS")))
+    check(out == ["[0] mine"], str(out))
+    sentence(dhole.run("launch", "true", env={**dhole.env, "DHOLE_SEAL": "of"}), FAILED, '"of"')
+    path = os.path.join(folder, "hosts.json")
+    with open(path, "w") as file:
+        json.dump({"envs": ["DHOLE_SEAL=off"], "hosts": [{"ssh": "localhost", "ips": ["127.0.0.1"]}] * 2}, file)
+    for options, seal in (([], "off"), (ON, "on"), (["--env", "DHOLE_SEAL=auto"], "auto")):
+        judge(dhole.run("launch", "--hostfile", path, *options, *SHOW_KEYS), seal, seal != "off")
+
+
+def runtime_folder(dhole, folder):
+    """Files are in XDG_RUNTIME_DIR, which is memory, if it is there."""
+    runtime = os.path.join(folder, "run")
+    for there in (False, True):
+        if there:
+            os.mkdir(runtime, 0o700)
+        ended = dhole.run("launch", "-n", "2", *ON, *shell("dirname $DHOLE_PINS"),
+                          env={**dhole.env, "XDG_RUNTIME_DIR": runtime})
+        check((os.path.dirname(lines_of(ended, 0)[0]) == runtime) == there, str(ended))
+    check(not os.listdir(runtime), "files are left")
+
+
+def read_lines(process, count):
+    got = b""
+    while got.count(b"\n") < count:
+        piece = os.read(process.stdout.fileno(), 1000)
+        check(piece, f"the job ended after {got!r}")
+        got += piece
+    return got
+
+
+def secrets_of(folders):
+    """A line of each private key in these folders of jobs."""
+    paths = [os.path.join(folder, name) for folder in folders for name in os.listdir(folder)
+             if name.startswith("identity-")]
+    for path in paths:
+        check(os.stat(path).st_mode & 0o777 == 0o600, path)
+    return [open(path, "rb").read().splitlines()[1] for path in paths]
+
+
+def who_was_told(secrets):
+    """The processes that have one of them in their arguments or variables."""
+    found = []
+    for pid in processes():
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/{name}", "rb") as file:
+                    text = file.read()
+                found += [f"{name} of {pid}" for secret in secrets if secret in text]
+    return found
+
+
+def hidden_keys(dhole, launched, arguments, size):
+    """They are in files alone, which go with the job, however it ends."""
+    folders = files_of_launcher()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with started(dhole, *arguments, "--verbose", launched, "on",
+                     env={**dhole.env, "DHOLE_LOG": "debug"}) as process:
+            text = read_lines(process, size)
+            secrets = secrets_of(files_of_launcher() - folders)
+            check(len(set(secrets)) == size, f"{len(secrets)} keys")
+            told = who_was_told(secrets)
+            check(not told, f"a key is in {told}")
+            process.send_signal(number)
+            out, err = process.communicate(timeout=SOON + GRACE)
+            check(not any(secret in text + out + err for secret in secrets), "a key was printed")
+            check(wait_until(lambda: files_of_launcher() <= folders, SILENCE), "files are left")
+
+
+def wrong_keys(dhole, launched, arguments, folder):
+    """The ranks have keys of their own, of which one thing is not as it should be."""
+    save = shell(f"cp $DHOLE_IDENTITY $DHOLE_PINS {folder}")
+    lines(dhole.run("launch", *arguments, *ON, *save))
+    with open(os.path.join(folder, "pins")) as file:
+        right = file.read().splitlines()
+    other = lines_of(dhole.run("launch", "-n", "2", *ON, *shell("head -n 1 $DHOLE_PINS")), 0)[0]
+    wrong = [right[0], other, *right[2:]]
+
+    def run(*pins, script=""):
+        for rank, text in enumerate(pins):
+            with open(os.path.join(folder, f"pins-{rank}"), "w") as file:
+                file.write("\n".join(text) + "\n")
+        return dhole.run("launch", *arguments, *shell(
+            f"export DHOLE_IDENTITY={folder}/identity-0$DHOLE_RANK.pem DHOLE_PINS={folder}/pins-$DHOLE_RANK; "
+            f"{script} exec {launched}"))
+
+    size = len(right)
+    check(run(*[right] * size).code == DONE, "the right keys")
+    for ended, *words in (
+            (run(wrong, *[right] * (size - 1)), "rank 1: ", "key"),
+            (run(*[wrong] * size), "for rank 1, whose key", other),
+            (run(*[[right[0], "# a word", "sha256:x", *right[2:]]] * size), ": line 3: "),
+            (run(*[right] * size, script="test $DHOLE_RANK = 1 && export DHOLE_SEAL=off;"),
+             "the seal differs: rank 0 has keys, rank 1 has none")):
+        text = ended.err.decode()
+        check(ended.code != DONE and all(word in text for word in words), f"{words}: {ended}")
+
+
 # --- other hosts ------------------------------------------------------------------------------------
 
 class Hosts:
@@ -676,8 +823,9 @@ class Hosts:
 
     def add_host(self, number, sshd):
         name = f"dhole-{os.getpid()}-{number}"
+        # Without the user's own start-up files: a shell that is killed in them may leave locks behind.
         self.write("sshd_config", f"Port 2222\nHostKey {self.file('host')}\nPermitRootLogin yes\n"
-                   f"AuthorizedKeysFile {self.file('authorized')}\nStrictModes no\nUsePAM no\n"
+                   f"SetEnv HOME={self.folder}\nAuthorizedKeysFile {self.file('authorized')}\nStrictModes no\nUsePAM no\n"
                    "PidFile none\n")
         subprocess.run(["ip", "netns", "add", name], check=True)
         self.names.append(name)
@@ -917,11 +1065,31 @@ class There:
         finally:
             self.hosts.authorize("")
 
+    def captured(self, launched, *options):
+        """The ranks of which something can be read between two hosts, which have memory in common here."""
+        with Capture("v2") as capture:
+            libdhole(self.dhole, launched, *self.arguments(2), "--backend", "ring", *options, size=6)
+        check(not capture.dropped and capture.frames, f"{capture.dropped} dropped")
+        wire = b"".join(capture.frames)
+        return [rank for rank in range(6) if f"these are words of rank {rank}".encode() in wire]
+
     def group(self, launched):
-        """A group of libdhole across hosts."""
-        libdhole(self.dhole, launched, *self.arguments(2), "--env", "DHOLE_SEAL=off", size=6)
-        ended = self.dhole.run("launch", *self.arguments(), launched)
-        check(ended.code != DONE and b"DHOLE_SEAL" in ended.err, str(ended))
+        """A group of libdhole across hosts is sealed, unless somebody says otherwise by name."""
+        libdhole(self.dhole, launched, *self.arguments(2), size=6)
+        for options in ([], ON):
+            check(not self.captured(launched, *options), "words in the clear")
+        for options in (OFF, ["--env", "DHOLE_SEAL=off"]):
+            seen = self.captured(launched, *options)
+            check({2, 3} <= set(seen), f"in the clear, {seen} are seen")
+        everything_gone(self.hosts, None)
+
+    def hidden_keys(self, launched):
+        hidden_keys(self.dhole, launched, self.arguments(), 3)
+        everything_gone(self.hosts, None)
+
+    def wrong_keys(self, launched):
+        with tempfile.TemporaryDirectory() as folder:
+            wrong_keys(self.dhole, launched, self.arguments(), folder)
 
 
 def hosts_cases(suite, dhole, launched):
@@ -955,6 +1123,8 @@ def hosts_cases(suite, dhole, launched):
         for name in ("dash", "bash"):
             case(f"hosts: a noisy login shell, {name}", there.noisy_shell, name)
         case("hosts: a group of libdhole", there.group, launched)
+        case("hosts: hidden keys", there.hidden_keys, launched)
+        case("hosts: wrong keys", there.wrong_keys, launched)
 
 
 def main():
@@ -1005,6 +1175,13 @@ def main():
                "--connections-per-ip", "2", "--backend", "ring")
     suite.case("launch: libdhole, DHOLE_BACKEND", backend_variable, dhole, launched)
     suite.case("launch: libdhole, a rank is killed", dead_rank_of_a_group, dhole, launched)
+    suite.case("launch: keys", keys_of_ranks, dhole)
+    with tempfile.TemporaryDirectory() as folder:
+        suite.case("launch: --seal and DHOLE_SEAL", seal_of_ranks, dhole, folder)
+        suite.case("launch: XDG_RUNTIME_DIR", runtime_folder, dhole, folder)
+        suite.case("launch: wrong keys", wrong_keys, dhole, launched, ["-n", "2"], folder)
+    suite.case("launch: hidden keys", hidden_keys, dhole, launched, ["-n", "3", *ON], 3)
+    suite.case("launch: libdhole, --seal on", libdhole, dhole, launched, "-n", "3", *ON, "--backend", "ring")
     suite.case("launch: MLX", mlx, dhole)
     suite.case("launch: MLX, --backend ring", mlx, dhole, "--backend", "ring", "--connections-per-ip", "2")
     suite.case("launch: Open MPI", mpi, dhole, "mpirun.openmpi", "OMPI_COMM_WORLD_RANK")

@@ -28,8 +28,9 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "reference"))
 import numpy as np
 
 import make_model
-from capture import Capture, isolate
-from harness import Dhole, Process, Skip, Suite, arguments, check, session, unable, wait_until
+from capture import Capture, found, isolate, windows
+from harness import (Dhole, Process, Skip, Suite, arguments, check, complain, sentence, session,
+                     tcp_addresses, unable, wait_until)
 from llama_numpy import Llama
 
 DONE, FAILED, USAGE, LOST, BAD_FILE, INTERRUPTED = 0, 1, 2, 3, 5, 130
@@ -68,21 +69,6 @@ BAD_OPTIONS = [
 ] + [
     ([option], option) for option in OPTIONS if option not in ("--raw", "--stats", "--json")
 ]
-
-
-def sentence(ended, code, *words):
-    """It ended with that code, nothing on stdout, and a complaint with those words: few lines
-    after the program's name, and no report of a sanitizer."""
-    complain(ended, code, *words)
-    check(ended.out == b"", f"text on stdout: {ended}")
-
-
-def complain(ended, code, *words):
-    check(ended.code == code, f"expected exit code {code}: {ended}")
-    text = ended.err.decode(errors="replace")
-    check(text.startswith("dhole") and text.count("\n") <= 4, f"not a sentence: {text!r}")
-    for word in words:
-        check(word in text, f"{word!r} is not in {text!r}")
 
 
 class Generation:
@@ -565,34 +551,6 @@ def size_of(pattern):
 def read(path):
     with open(path, "rb") as file:
         return file.read()
-
-
-def tcp_addresses(pid):
-    """The local addresses of a process's TCP sockets."""
-    inodes = set()
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        target = os.readlink(f"/proc/{pid}/fd/{fd}")
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
-    for table, family in ("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6):
-        for line in read(f"/proc/{pid}/net/{table}").decode().splitlines()[1:]:
-            fields = line.split()
-            if fields[9] in inodes:
-                words = bytes.fromhex(fields[1].partition(":")[0])
-                address = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-                yield socket.inet_ntop(family, address)
-
-
-def windows(data, step=None):
-    """Pieces of 16 bytes that are too particular to occur by chance: one every `step` bytes, or a
-    few of a row of numbers."""
-    step = step or max(4, len(data) // 5 & ~3)
-    pieces = {bytes(data[i : i + 16]) for i in range(0, len(data) - 15, step)}
-    return [piece for piece in pieces if len(set(piece)) > 4]
-
-
-def found(patterns, streams):
-    return any(piece in stream for piece in patterns for stream in streams.values())
 
 
 def plant(known):

@@ -22,6 +22,8 @@ const struct backend backend_mem_sealed = {.name = "mem", .sealed = true};
 const struct backend backend_tcp_sealed = {.name = "tcp", .sealed = true};
 const struct backend backend_rails_sealed = {.name = "tcp", .sealed = true, .rails = true};
 const struct backend backend_shm_sealed = {.name = "shm", .sealed = true};
+const struct backend backend_mixed_sealed = {
+    .name = "any", .sealed = true, .mixed = true, .plain_memory = true};
 const struct backend backend_jaccl = {.name = "jaccl", .queue_pairs = "rc"};
 const struct backend backend_jaccl_uc = {.name = "jaccl", .queue_pairs = "uc", .rails = true};
 const struct backend backend_jaccl_ring = {.name = "jaccl", .queue_pairs = "rc", .ring = true};
@@ -201,6 +203,7 @@ dhole_options world_options(const struct world *world, int rank)
         options.identity = world->identity[rank];
         options.pins = world->pin;
         options.seal_rdma = 1;
+        options.plain_memory = world->backend->plain_memory;
     }
     if (world->backend->queue_pairs != NULL)
         options.devices = world->devices[rank];

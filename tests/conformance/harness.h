@@ -13,8 +13,9 @@ enum { ranks_max = 64 };
 struct backend {
     const char *name;
     bool sealed;
-    bool mixed; /* every other rank says that it is on a second host */
-    bool rails; /* each rank has three addresses, or two devices */
+    bool mixed;        /* every other rank says that it is on a second host */
+    bool rails;        /* each rank has three addresses, or two devices */
+    bool plain_memory; /* sealed but for shared memory, as `dhole launch` has it across hosts */
 
     /* Of jaccl: which queue pairs, "rc" or "uc", and whether neighbours alone have them. */
     const char *queue_pairs;
@@ -22,8 +23,8 @@ struct backend {
 };
 
 extern const struct backend backend_mem, backend_tcp, backend_rails, backend_shm, backend_mixed,
-    backend_mem_sealed, backend_tcp_sealed, backend_rails_sealed, backend_shm_sealed, backend_jaccl,
-    backend_jaccl_uc, backend_jaccl_ring, backend_jaccl_sealed;
+    backend_mem_sealed, backend_tcp_sealed, backend_rails_sealed, backend_shm_sealed,
+    backend_mixed_sealed, backend_jaccl, backend_jaccl_uc, backend_jaccl_ring, backend_jaccl_sealed;
 
 /* Defines a test for each backend; the body that follows sees it as `backend`. */
 #define ON_EVERY_BACKEND(name)                       \
@@ -63,6 +64,10 @@ extern const struct backend backend_mem, backend_tcp, backend_rails, backend_shm
     TEST(name##_shm_sealed)                          \
     {                                                \
         name(&backend_shm_sealed);                   \
+    }                                                \
+    TEST(name##_mixed_sealed)                        \
+    {                                                \
+        name(&backend_mixed_sealed);                 \
     }                                                \
     TEST(name##_jaccl)                               \
     {                                                \

@@ -91,6 +91,48 @@ TEST(another_session_is_not_met_mem)
     run_ranks(&backend_mem, 2, be_refused, &refusal);
 }
 
+static void leave_out_keys(struct rank *r, int rank)
+{
+    if (r->rank == rank) {
+        r->options.identity = NULL;
+        r->options.pins = NULL;
+    }
+}
+
+static void leave_out_keys_of_0(struct rank *r)
+{
+    leave_out_keys(r, 0);
+}
+
+static void leave_out_keys_of_1(struct rank *r)
+{
+    leave_out_keys(r, 1);
+}
+
+/* A caller in the clear may be anybody, and is waited past by rank 0. */
+static void check_keys(const struct backend *backend)
+{
+    struct refusal of_0 = {leave_out_keys_of_0,
+                           {DHOLE_ERR_CONFIG, DHOLE_ERR_CONFIG},
+                           {"the seal differs", "rank 1 has keys, rank 0 has none"}};
+    struct refusal of_1 = {leave_out_keys_of_1,
+                           {DHOLE_ERR_AUTH, DHOLE_ERR_CONFIG},
+                           {"the seal differs", "rank 0 has keys, rank 1 has none"}};
+
+    run_ranks(backend, 2, be_refused, &of_0);
+    run_ranks(backend, 2, be_refused, &of_1);
+}
+
+TEST(keys_of_one_rank_alone_are_an_error_on_both_mem)
+{
+    check_keys(&backend_mem_sealed);
+}
+
+TEST(keys_of_one_rank_alone_are_an_error_on_both_tcp)
+{
+    check_keys(&backend_tcp_sealed);
+}
+
 /* A third identity in the place of rank 1's: either rank 0 pins it, or rank 1 has it. */
 static dhole_identity *stranger;
 static dhole_pin strange_pins[2];

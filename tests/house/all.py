@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 REASON = re.compile(r"^skipped(?: [^:]+)?: (.*)$", re.M)
-FUZZ_SECONDS = 20
+FUZZ_SECONDS = int(os.environ.get("DHOLE_FUZZ_SECONDS", 15))  # for each target
 RDMA_SECONDS = 1800
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1",
@@ -121,7 +121,7 @@ def ctest(tally, folder, *options, env=None):
 # Too long, or too far from our own code, to be run in every build.
 ONCE = "^test_(conformance_(beyond|upstream)|multiproc_launchers)"
 # Slow builds run fewer of the backends that differ by a setting only; what is about arithmetic has nothing for threads.
-SETTINGS, ARITHMETIC = "_jaccl_ring,_jaccl_sealed", "_of_every_type,every_type_are_right,nan_and_signed_zero,complex_numbers"
+SETTINGS, ARITHMETIC = "_jaccl_ring,_jaccl_sealed,_mixed_sealed", "_of_every_type,every_type_are_right,nan_and_signed_zero,complex_numbers"
 SLOW = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": SETTINGS}
 THREADS = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": f"{SETTINGS},{ARITHMETIC}"}
 
@@ -151,12 +151,34 @@ def program(tally):
     run(tally, sys.executable, "tests/cli/run.py", *common, "--asan-dhole", BUILD / "asan/bin/dhole",
         env=SANITIZER_OPTIONS)
     run(tally, sys.executable, "tests/cli/bench.py", *common[:2])
+    run(tally, sys.executable, "tests/cli/cluster.py", *common)
+    run(tally, sys.executable, "tests/cli/trust.py", *common[:2])
     fake = ["--fake-verbs", BUILD / "release/tests/libfake-verbs.so"]
     run(tally, sys.executable, "tests/cli/doctor.py", *common[:2], *fake)
     launch = [sys.executable, "tests/cli/launch.py", "--launched", BUILD / "release/bin/launched"]
     run(tally, *launch, "--dhole", BUILD / "release/bin/dhole")
     run(tally, *launch, "--dhole", BUILD / "asan/bin/dhole", "--only", "launch:", env=SANITIZER_OPTIONS)
     run(tally, sys.executable, "tests/reference/run.py", *common)
+
+
+def peer(tally):
+    """A second implementation of the link, and whoever sits on the network between its sides."""
+    targets = ["link_echo", "link_sessions", "dhole-program"]
+    if not (build(tally, "release") and build(tally, "asan", targets=targets)):
+        return
+    for folder, stride in (("release", 1), ("asan", 7)):
+        programs = BUILD / folder / "bin"
+        run(tally, sys.executable, "tests/peer/run.py", "--echo", programs / "link_echo", "--dhole", programs / "dhole",
+            env=SANITIZER_OPTIONS)
+        run(tally, sys.executable, "tests/peer/hostile.py", "--sessions", programs / "link_sessions", "--stride", stride,
+            env=SANITIZER_OPTIONS)
+
+
+def cluster(tally):
+    """Machines that are network namespaces."""
+    if build(tally, "release"):
+        run(tally, sys.executable, "tests/cluster/netns.py", "--dhole", BUILD / "release/bin/dhole",
+            "--model", os.environ["DHOLE_TEST_MODEL"])
 
 
 def install(tally):
@@ -227,12 +249,12 @@ def rdma(tally):
         start = ["script/rdma-vm", "--build", BUILD / "release", "--limit", RDMA_SECONDS]
         real = "python3 tests/rdma/vm/real.py"
         model = shlex.quote(os.environ["DHOLE_TEST_MODEL"])
-        run(tally, *start, "--devices", 4, "tests/rdma/vm/conformance grid exchanges mismatch failure")
+        run(tally, *start, "--devices", 4, "tests/rdma/vm/conformance grid exchanges mismatch failure join upstream")
         run(tally, *start, "--devices", 4, f"{real} one --model {model}")
         run(tally, *start, "--machines", 2, "--devices", 2, f"{real} two")
 
 
-SUITES = [house, release, program, install, clang, asan, tsan, fuzz, tidy, aarch64, macos, rdma]
+SUITES = [house, release, program, peer, cluster, install, clang, asan, tsan, fuzz, tidy, aarch64, macos, rdma]
 QUICK = [house, release, program]
 
 

@@ -6,6 +6,7 @@ usage: run.py --build DIR   a release build with shared libraries; the static on
 """
 
 import argparse
+import configparser
 import os
 import pathlib
 import re
@@ -107,6 +108,23 @@ def program_runs(prefix):
     assert version in text, text
 
 
+def unit_is_sound(built_prefix, prefix, work):
+    """systemd's own verdict on the worker's unit, where it can be had; it must name the program."""
+    text = (prefix / "lib/systemd/system/dhole-join.service").read_text()
+    assert f"ExecStart={built_prefix}/bin/dhole join " in text, text
+    unit = work / "dhole-join.service"
+    unit.write_text(text.replace(str(built_prefix), str(prefix)))
+    sections = configparser.RawConfigParser(strict=False)
+    sections.optionxform = str
+    sections.read(unit)
+    service = sections["Service"]
+    assert service["Type"] == "notify" and service["User"] == "dhole", text
+    assert (prefix / "lib/sysusers.d/dhole.conf").read_text().startswith("u dhole "), "no user"
+    if shutil.which("systemd-analyze"):
+        said = output("systemd-analyze", "verify", "--man=no", unit)
+        assert said == "", said
+
+
 def exports_are_ours(prefix):
     """Nothing but dhole_* leaves the shared libraries."""
     for library in prefix.glob("lib*/**/libdhole*.so"):
@@ -129,6 +147,7 @@ def check_kind(kind, build, work):
         check(f"{kind}: {name}", test, prefix, folder, example, *args)
     if not static and sys.platform == "linux":
         check(f"{kind}: exports", exports_are_ours, prefix)
+        check(f"{kind}: systemd unit", unit_is_sound, built_prefix, prefix, work)
 
 
 def main():

@@ -1,4 +1,7 @@
 /* Groups that are named by the environment: DHOLE_* and, to the letter, MLX_*. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "processes.h"
 
 enum { ranks = 3 };
@@ -37,6 +40,10 @@ static void write_hostfile(const char *format)
 static const char *rank_variable, *hostfile_variable;
 static const dhole_options *given_options;
 
+/* Sets the rest of a rank's environment, or NULL; and judges the group that it gave, or NULL. */
+static void (*set_more)(struct processes *all, int rank);
+static void (*judge)(struct processes *all, dhole_group *group);
+
 static void join_by_environment(struct processes *all, int rank)
 {
     char text[16];
@@ -47,11 +54,15 @@ static void join_by_environment(struct processes *all, int rank)
     snprintf(text, sizeof text, "%d", rank);
     setenv(rank_variable, text, 1);
     setenv(hostfile_variable, hostfile, 1);
+    if (set_more != NULL)
+        set_more(all, rank);
     ASSERT_OK(dhole_init(given_options, &group));
     ASSERT_EQ(dhole_rank(group), rank);
     ASSERT_EQ(dhole_size(group), ranks);
     ASSERT_OK(dhole_all_sum(group, &one, &sum, 1, DHOLE_F32));
     ASSERT(sum == ranks);
+    if (judge != NULL)
+        judge(all, group);
     report_end(all, rank, DHOLE_OK);
     dhole_group_free(group);
 }
@@ -409,4 +420,266 @@ TEST(ranks_with_different_numbers_of_addresses_are_named)
     options.hosts = hosts;
     ASSERT_ERR(dhole_init(&options, &group), DHOLE_ERR_INVALID);
     ASSERT_CONTAINS(dhole_error_message(), "rank 1 has 1 addresses (127.0.0.1:3)");
+}
+
+/* A key for each rank of a sealed world, and everybody's pins, as files that the environment names.
+ */
+static void set_keys(struct processes *all, int rank)
+{
+    char name[16], path[256], pins[ranks * DHOLE_FINGERPRINT_SIZE + 1] = "", *pem;
+    size_t length;
+
+    for (int r = 0; r < ranks; r++) {
+        char fingerprint[DHOLE_FINGERPRINT_SIZE];
+        dhole_fingerprint(&all->world.pin[r], fingerprint);
+        strcat(strcat(pins, fingerprint), "\n");
+    }
+    snprintf(name, sizeof name, "pins-%d", rank);
+    set_file("DHOLE_PINS", name, pins);
+    snprintf(name, sizeof name, "key-%d.pem", rank);
+    snprintf(path, sizeof path, "%s/%s", test_dir(), name);
+    close(open(path, O_CREAT | O_WRONLY | O_EXCL, 0600));
+    ASSERT_OK(dhole_identity_to_pem(all->world.identity[rank], &pem, &length));
+    set_file("DHOLE_IDENTITY", name, pem);
+    dhole_secret_free(pem, length);
+}
+
+static void set_keys_and_seal_all(struct processes *all, int rank)
+{
+    set_keys(all, rank);
+    setenv("DHOLE_SEAL", "on", 1);
+}
+
+static void set_keys_of_no_use(struct processes *all, int rank)
+{
+    (void)all;
+    (void)rank;
+    setenv("DHOLE_PINS", "/no/such/pins", 1);
+    setenv("DHOLE_SEAL", "off", 1);
+}
+
+/* What went which way; expected is "sealed", "memory" or "plain", and nothing else may be there but
+ * sealed control. */
+static void expect_traffic(dhole_group *group, const char *expected)
+{
+    dhole_stats stats;
+
+    dhole_group_stats(group, &stats);
+    ASSERT_EQ(stats.plain_bytes > 0, strcmp(expected, "plain") == 0);
+    ASSERT_EQ(stats.memory_bytes > 0, strcmp(expected, "memory") == 0);
+    ASSERT_EQ(stats.sealed_bytes > 0, strcmp(expected, "plain") != 0);
+}
+
+static void expect_sealed(struct processes *all, dhole_group *group)
+{
+    (void)all;
+    expect_traffic(group, "sealed");
+}
+
+static void expect_plain_memory(struct processes *all, dhole_group *group)
+{
+    (void)all;
+    expect_traffic(group, "memory");
+}
+
+static void expect_plain(struct processes *all, dhole_group *group)
+{
+    (void)all;
+    expect_traffic(group, "plain");
+}
+
+static void run_with(const dhole_options *options, void (*set)(struct processes *, int),
+                     void (*expect)(struct processes *, dhole_group *))
+{
+    struct processes all;
+
+    rank_variable = "DHOLE_RANK";
+    hostfile_variable = "DHOLE_HOSTFILE";
+    given_options = options;
+    set_more = set;
+    judge = expect;
+    write_hostfile("\"%s\"");
+    processes_start(&all, &backend_mem_sealed, ranks, join_by_environment);
+    for (int i = 0; i < ranks; i++)
+        process_reap(&all, i, 0);
+    processes_close(&all);
+}
+
+TEST(keys_of_the_environment_seal_what_leaves_the_host)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    run_with(NULL, set_keys, expect_plain_memory);
+    options.backend = "ring";
+    run_with(&options, set_keys, expect_sealed);
+}
+
+TEST(seal_on_seals_memory_too)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    run_with(NULL, set_keys_and_seal_all, expect_sealed);
+    options.backend = "shm";
+    run_with(&options, set_keys_and_seal_all, expect_sealed);
+}
+
+TEST(seal_off_looks_at_no_keys)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    options.backend = "ring";
+    run_with(&options, set_keys_of_no_use, expect_plain);
+}
+
+/* The keys of the environment are the group's: they stay for what is made of it. */
+static void split_twice(struct processes *all, dhole_group *group)
+{
+    dhole_group *first, *second;
+    float one = 1, sum;
+
+    (void)all;
+    unsetenv("DHOLE_IDENTITY");
+    unsetenv("DHOLE_PINS");
+    ASSERT_OK(dhole_split(group, 0, -1, &first));
+    ASSERT_OK(dhole_split(first, 0, -1, &second));
+    dhole_group_free(first);
+    ASSERT_OK(dhole_split(second, 0, -1, &first));
+    dhole_group_free(second);
+    ASSERT_OK(dhole_all_sum(first, &one, &sum, 1, DHOLE_F32));
+    ASSERT(sum == ranks);
+    expect_traffic(first, "sealed");
+    dhole_group_free(first);
+}
+
+TEST(groups_made_of_a_group_have_its_keys)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    options.backend = "ring";
+    run_with(&options, set_keys, split_twice);
+}
+
+static void set_seal_on_alone(struct processes *all, int rank)
+{
+    set_keys(all, rank);
+    if (rank == 1)
+        setenv("DHOLE_SEAL", "on", 1);
+}
+
+static void set_keys_but_for_rank_1(struct processes *all, int rank)
+{
+    if (rank != 1)
+        set_keys(all, rank);
+}
+
+static void set_off_for_rank_1(struct processes *all, int rank)
+{
+    set_keys(all, rank);
+    if (rank == 1)
+        setenv("DHOLE_SEAL", "off", 1);
+}
+
+static void fail_by_environment(struct processes *all, int rank)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+    char text[16];
+    dhole_group *group = NULL;
+
+    clear_environment();
+    snprintf(text, sizeof text, "%d", rank);
+    setenv("DHOLE_RANK", text, 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    set_more(all, rank);
+    options.connect_timeout_ms = patient(1000);
+    report_end(all, rank, dhole_init(&options, &group));
+    dhole_group_free(group);
+}
+
+/* Ranks 0 and 1 at least say what differs, and none waits for longer than it said. */
+static void expect_difference(void (*set)(struct processes *, int), const char *part)
+{
+    struct processes all;
+    int64_t end = now_ms() + patient(10000);
+
+    set_more = set;
+    write_hostfile("\"%s\"");
+    processes_start(&all, &backend_mem_sealed, ranks, fail_by_environment);
+    for (int i = 0; i < ranks; i++)
+        process_reap(&all, i, 0);
+    for (int i = 0; i < ranks; i++)
+        ASSERT_MSG(all.report[i].err != DHOLE_OK, "rank %d joined", i);
+    for (int i = 0; i < 2; i++)
+        ASSERT_CONTAINS(all.report[i].message, part);
+    ASSERT(now_ms() < end);
+    processes_close(&all);
+}
+
+TEST(ranks_that_differ_about_the_seal_are_told)
+{
+    expect_difference(set_keys_but_for_rank_1,
+                      "the seal differs: rank 0 has keys, rank 1 has none");
+    expect_difference(set_off_for_rank_1, "the seal differs: rank 0 has keys, rank 1 has none");
+    expect_difference(set_seal_on_alone, "the seal of shared memory differs");
+}
+
+TEST(a_seal_without_keys_is_an_error_that_says_how)
+{
+    clear_environment();
+    write_hostfile("\"%s\"");
+    setenv("DHOLE_RANK", "0", 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    setenv("DHOLE_SEAL", "on", 1);
+    expect_config_error(NULL, "DHOLE_SEAL is on, and this group has no keys");
+    ASSERT_CONTAINS(dhole_error_message(), "dhole launch");
+    setenv("DHOLE_SEAL", "of", 1);
+    expect_config_error(NULL, "DHOLE_SEAL is \"of\"");
+    unsetenv("DHOLE_SEAL");
+    set_file("DHOLE_HOSTFILE", "far.json", "[\"192.0.2.1:1\", \"192.0.2.2:1\"]");
+    expect_config_error(NULL, "DHOLE_IDENTITY and DHOLE_PINS");
+    ASSERT_CONTAINS(dhole_error_message(), "dhole launch");
+    setenv("DHOLE_PINS", "/no/such/pins", 1);
+    expect_config_error(NULL, "DHOLE_PINS: /no/such/pins");
+}
+
+/* What the options say comes first, and DHOLE_SEAL is looked at all the same. */
+TEST(seal_on_is_for_groups_of_the_options_too)
+{
+    static const char *const hosts[] = {"127.0.0.1:1", "127.0.0.1:2"};
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    clear_environment();
+    setenv("DHOLE_SEAL", "on", 1);
+    setenv("DHOLE_PINS", "/no/such/pins", 1);
+    options.size = 2;
+    options.hosts = hosts;
+    expect_config_error(&options, "DHOLE_SEAL is on");
+}
+
+static void use_keys_of_options(struct processes *all, int rank)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+    char text[16];
+    dhole_group *group;
+
+    clear_environment();
+    snprintf(text, sizeof text, "%d", rank);
+    setenv("DHOLE_RANK", text, 1);
+    setenv("DHOLE_HOSTFILE", hostfile, 1);
+    setenv("DHOLE_PINS", "/no/such/pins", 1);
+    options.identity = all->world.identity[rank];
+    options.pins = all->world.pin;
+    ASSERT_OK(dhole_init(&options, &group));
+    expect_traffic(group, "sealed"); /* memory too, as the options do not say plain_memory */
+    dhole_group_free(group);
+}
+
+TEST(keys_of_the_options_come_before_those_of_the_environment)
+{
+    struct processes all;
+
+    write_hostfile("\"%s\"");
+    processes_start(&all, &backend_mem_sealed, ranks, use_keys_of_options);
+    for (int i = 0; i < ranks; i++)
+        process_reap(&all, i, 0);
+    processes_close(&all);
 }

@@ -154,7 +154,7 @@ static dhole_err join_rails(struct rdma_conn *rdma)
     rdma->stream = rail[0];
     if (rdma->link.rails == 1)
         return DHOLE_OK;
-    return dhole__rails_open(rail, names, rdma->link.rails, &rdma->stream);
+    return dhole__rails_open(rail, names, rdma->link.rails, dhole__rails_chunk, &rdma->stream);
 }
 
 dhole_err dhole__rdma_step(struct dhole__conn *conn, bool *done)

@@ -7,7 +7,7 @@
 #include "base/sys.h"
 #include "transport/rdma/rail_parts.h"
 
-enum { linger_ms = 1000, grace_ns = 200000000 /* for messages that the end overtook */ };
+enum { linger_ms = 3000, grace_ns = 200000000 /* for messages that the end overtook */ };
 
 /* Whether there may be messages that were sent before the other side ended. */
 static bool may_still_come(const struct dhole__rail *rail, uint32_t *missing)

@@ -1,12 +1,13 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/tcp/tcp.h"
 
-enum { host_max = 256 };
+enum { host_max = 256, host_text_max = 80 };
 
 /* Splits "host:port" or "[v6]:port"; NULL when it is neither. */
 static const char *split(const char *text, char host[static host_max])
@@ -27,6 +28,13 @@ static const char *split(const char *text, char host[static host_max])
     memcpy(host, start, (size_t)(end - start));
     host[end - start] = '\0';
     return port;
+}
+
+bool dhole__tcp_is_address(const char *text)
+{
+    char host[host_max];
+
+    return split(text, host) != NULL;
 }
 
 static dhole_err resolve_one(const char *text, struct dhole__address *out)
@@ -102,4 +110,35 @@ bool dhole__tcp_is_loopback(const struct dhole__address *address)
     if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
         return is_loopback_v4(v6->sin6_addr.s6_addr + 12);
     return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+void dhole__tcp_address_text(const struct dhole__address *address,
+                             char out[static dhole__address_text_max])
+{
+    char host[host_text_max], port[8];
+
+    if (getnameinfo((const struct sockaddr *)&address->addr, address->length, host, sizeof host,
+                    port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        snprintf(out, dhole__address_text_max, "?");
+    else
+        snprintf(out, dhole__address_text_max, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s",
+                 host, port);
+}
+
+void dhole__tcp_own_text(int fd, char out[static dhole__address_text_max])
+{
+    struct dhole__address address = {.length = sizeof address.addr};
+
+    if (getsockname(fd, (struct sockaddr *)&address.addr, &address.length) < 0)
+        address.length = 0;
+    dhole__tcp_address_text(&address, out);
+}
+
+void dhole__tcp_peer_text(int fd, char out[static dhole__address_text_max])
+{
+    struct dhole__address address = {.length = sizeof address.addr};
+
+    if (getpeername(fd, (struct sockaddr *)&address.addr, &address.length) < 0)
+        address.length = 0;
+    dhole__tcp_address_text(&address, out);
 }

@@ -6,7 +6,8 @@
 #include "base/sys.h"
 #include "transport/tcp/tcp.h"
 
-enum { backlog = 128 };
+/* Strangers who call in great number must not keep others from being heard. */
+enum { backlog = SOMAXCONN };
 
 static int stream_socket(int family)
 {
@@ -41,23 +42,35 @@ int dhole__tcp_listen(const struct dhole__address *address, int *out)
     return 0;
 }
 
-int dhole__tcp_try_connect(const struct dhole__address *address, dhole__deadline deadline)
+int dhole__tcp_start_connect(const struct dhole__address *address)
 {
     int fd = stream_socket(address->family);
-    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+
+    if (fd >= 0 &&
+        dhole__sys.connect(fd, (const struct sockaddr *)&address->addr, address->length) < 0 &&
+        errno != EINPROGRESS)
+        return fail_with(fd, errno);
+    return fd;
+}
+
+int dhole__tcp_connected(int fd)
+{
     socklen_t length = sizeof(int);
     int error = 0;
 
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? errno : error;
+}
+
+int dhole__tcp_try_connect(const struct dhole__address *address, dhole__deadline deadline)
+{
+    int fd = dhole__tcp_start_connect(address);
+    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+    int error = ETIMEDOUT;
+
     if (fd < 0)
         return -1;
-    if (dhole__sys.connect(fd, (const struct sockaddr *)&address->addr, address->length) < 0) {
-        error = errno;
-        if (error == EINPROGRESS) {
-            error = ETIMEDOUT;
-            if (dhole__sys.poll(&pfd, 1, dhole__deadline_ms(deadline)) > 0)
-                getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-        }
-    }
+    if (dhole__sys.poll(&pfd, 1, dhole__deadline_ms(deadline)) > 0)
+        error = dhole__tcp_connected(fd);
     return error ? fail_with(fd, error) : fd;
 }
 

@@ -21,6 +21,9 @@ struct dhole__address {
  * separated by commas, the first. */
 DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out);
 
+/* Whether it has that form; nothing is resolved. */
+bool dhole__tcp_is_address(const char *text);
+
 /* How many addresses `text` lists, at least 1; and the one at `rail`, 0 <= rail < that, as a text
  * of *length bytes or resolved. */
 int dhole__tcp_rails(const char *text);
@@ -33,6 +36,20 @@ int dhole__tcp_listen(const struct dhole__address *address, int *out);
 
 /* One attempt to connect: a socket of that kind, or -1 with errno. */
 int dhole__tcp_try_connect(const struct dhole__address *address, dhole__deadline deadline);
+
+/* Begins one: a socket that is connected, or will be, or not, when it is writable; -1 with errno.
+ * Then the error that dhole__tcp_connected finds is 0 when it is. */
+int dhole__tcp_start_connect(const struct dhole__address *address);
+int dhole__tcp_connected(int fd);
+
+/* "host:port" or "[v6]:port" in digits; "?" when it is neither. */
+enum { dhole__address_text_max = 128 };
+void dhole__tcp_address_text(const struct dhole__address *address,
+                             char out[static dhole__address_text_max]);
+
+/* This end of a socket, and the other one, in the same way. */
+void dhole__tcp_own_text(int fd, char out[static dhole__address_text_max]);
+void dhole__tcp_peer_text(int fd, char out[static dhole__address_text_max]);
 
 /* A peer that is yet to start refuses, or its host is not up yet: worth another try. */
 bool dhole__tcp_worth_retrying(int error);

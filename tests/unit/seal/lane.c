@@ -161,6 +161,67 @@ TEST(header_and_payload_are_one_record_and_one_call)
     dhole__conn_close(lane);
 }
 
+/* So that who takes the header first has the rest opened into its place. */
+TEST(the_header_of_a_long_message_is_a_record_of_its_own_in_the_same_call)
+{
+    enum { head_size = 40, body_size = dhole__lane_record_max };
+    struct tape *tape = tape_new(), *back = tape_new();
+    struct dhole__conn *lane = lane_over(&tape->conn, client);
+    struct dhole__conn *other = lane_over(&back->conn, server);
+    uint8_t head[head_size], got_head[head_size];
+    uint8_t *body = malloc(body_size), *got_body = malloc(body_size);
+    struct iovec iov[] = {{head, head_size}, {body, body_size}};
+    size_t moved, first = head_size + dhole__record_extra;
+
+    fill(head, head_size, 1);
+    fill(body, body_size, 2);
+    ASSERT_OK(dhole__conn_send(lane, iov, 2, &moved));
+    ASSERT_EQ(moved, head_size + body_size);
+    ASSERT_EQ(tape->sends, 1);
+    ASSERT_EQ(tape->length, first + body_size + dhole__record_extra);
+    ASSERT_EQ(dhole__record_size(tape->data), first);
+    ASSERT_EQ(dhole__record_size(tape->data + first), body_size + dhole__record_extra);
+
+    tape_put(back, tape->data, tape->length);
+    ASSERT_OK(recv_some(other, got_head, head_size, &moved));
+    ASSERT_EQ(moved, head_size);
+    ASSERT_OK(recv_some(other, got_body, body_size, &moved));
+    ASSERT_EQ(moved, body_size);
+    ASSERT(memcmp(got_head, head, head_size) == 0 && memcmp(got_body, body, body_size) == 0);
+    free(body);
+    free(got_body);
+    dhole__conn_close(other);
+    dhole__conn_close(lane);
+}
+
+/* Both records count as one: neither half is owned up to before the other has gone. */
+TEST(a_long_message_that_is_cut_anywhere_goes_on)
+{
+    enum { head_size = 8, body_size = 70000, whole = head_size + body_size };
+    struct tape *tape = tape_new(), *back = tape_new();
+    struct dhole__conn *lane = lane_over(&tape->conn, client);
+    struct dhole__conn *other = lane_over(&back->conn, server);
+    uint8_t *data = malloc(whole), *got = malloc(whole);
+    struct iovec iov[] = {{data, head_size}, {data + head_size, body_size}};
+    size_t moved = 0;
+
+    fill(data, whole, 3);
+    for (int i = 0; moved == 0; i++) {
+        ASSERT(i < 100);
+        tape->quota = 20 + 1000 * (size_t)i;
+        ASSERT_OK(dhole__conn_send(lane, iov, 2, &moved));
+    }
+    ASSERT_EQ(moved, whole);
+    tape_put(back, tape->data, tape->length);
+    ASSERT_OK(recv_some(other, got, whole, &moved));
+    ASSERT_EQ(moved, whole);
+    ASSERT(memcmp(got, data, whole) == 0);
+    free(data);
+    free(got);
+    dhole__conn_close(other);
+    dhole__conn_close(lane);
+}
+
 TEST(bytes_have_moved_when_their_record_has_gone)
 {
     struct tape *tape = tape_new();

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "as_messages.h"
 #include "base/sys.h"
@@ -348,4 +349,34 @@ TEST(tcp_offers_a_system_call_no_more_than_every_system_takes)
     }
     dhole__conn_close(c[0]);
     dhole__conn_close(c[1]);
+}
+
+TEST(a_wait_can_be_cancelled)
+{
+    struct dhole__conn *conn[2];
+    int fd[2];
+    uint8_t byte;
+
+    ASSERT(pipe(fd) == 0);
+    tcp_pair(conn);
+    for (int hurried = 0; hurried < 2; hurried++) {
+        struct dhole__io io = dhole__io_recv(conn[0], &byte, 1, NULL, 0);
+        ASSERT_ERR(dhole__io_run_until(&io, 1, dhole__deadline_in(10), fd[0], hurried),
+                   DHOLE_ERR_TIMEOUT);
+        ASSERT_ERR(dhole__io_run_until(&io, 1, dhole__deadline_in(10), -1, hurried),
+                   DHOLE_ERR_TIMEOUT);
+        ASSERT_OK(dhole__io_check_cancelled(fd[0]));
+        ASSERT(write(fd[1], "x", 1) == 1);
+        ASSERT_ERR(dhole__io_run_until(&io, 1, dhole__deadline_in(50000), fd[0], hurried),
+                   DHOLE_ERR_CANCELLED);
+        ASSERT_ERR(dhole__io_check_cancelled(fd[0]), DHOLE_ERR_CANCELLED);
+        ASSERT_OK(
+            dhole__io_run_one(dhole__io_send(conn[1], "y", 1, NULL, 0), dhole__deadline_in(50000)));
+        ASSERT_OK(dhole__io_run_until(&io, 1, dhole__deadline_in(50000), -1, hurried));
+        ASSERT(read(fd[0], &byte, 1) == 1);
+    }
+    close(fd[0]);
+    close(fd[1]);
+    dhole__conn_close(conn[0]);
+    dhole__conn_close(conn[1]);
 }

@@ -112,7 +112,7 @@ static void rails_pair(pair_fn *pair, int n, struct dhole__conn *out[2])
 
     lower_pairs(pair, n, rail[0], rail[1]);
     for (int side = 0; side < 2; side++)
-        ASSERT_OK(dhole__rails_open(rail[side], address, n, &out[side]));
+        ASSERT_OK(dhole__rails_open(rail[side], address, n, dhole__rails_chunk, &out[side]));
 }
 
 static unsigned char pattern(size_t i, int salt)
@@ -187,28 +187,34 @@ TEST(messages_of_any_size_arrive_whole)
 }
 
 /* What the other side relies on. */
-TEST(chunks_take_the_rails_in_turn)
+static void check_turns(size_t length)
 {
     struct dhole__conn *rail[2][3], *joined;
-    unsigned char *sent = malloc(4 * chunk), *got = malloc(2 * chunk);
+    unsigned char *sent = malloc(4 * length), *got = malloc(2 * length);
     struct dhole__io io[4];
 
-    fill(sent, 4 * chunk, 1);
+    fill(sent, 4 * length, 1);
     lower_pairs(tcp_pair, 3, rail[0], rail[1]);
-    ASSERT_OK(dhole__rails_open(rail[0], address, 3, &joined));
-    io[0] = dhole__io_send(joined, sent, 4 * chunk, NULL, 0);
-    io[1] = dhole__io_recv(rail[1][0], got, chunk, got + chunk, chunk);
-    io[2] = dhole__io_recv(rail[1][1], sent + chunk, chunk, NULL, 0);
-    io[3] = dhole__io_recv(rail[1][2], sent + 2 * chunk, chunk, NULL, 0);
+    ASSERT_OK(dhole__rails_open(rail[0], address, 3, length, &joined));
+    io[0] = dhole__io_send(joined, sent, 4 * length, NULL, 0);
+    io[1] = dhole__io_recv(rail[1][0], got, length, got + length, length);
+    io[2] = dhole__io_recv(rail[1][1], sent + length, length, NULL, 0);
+    io[3] = dhole__io_recv(rail[1][2], sent + 2 * length, length, NULL, 0);
     ASSERT_OK(dhole__io_run(io, 4, dhole__deadline_in(20000)));
-    for (size_t i = 0; i < 4 * chunk; i++)
+    for (size_t i = 0; i < 4 * length; i++)
         ASSERT_EQ(sent[i], pattern(i, 1));
-    ASSERT(memcmp(got, sent, chunk) == 0 && memcmp(got + chunk, sent + 3 * chunk, chunk) == 0);
+    ASSERT(memcmp(got, sent, length) == 0 && memcmp(got + length, sent + 3 * length, length) == 0);
     dhole__conn_close(joined);
     for (int i = 0; i < 3; i++)
         dhole__conn_close(rail[1][i]);
     free(sent);
     free(got);
+}
+
+TEST(chunks_take_the_rails_in_turn)
+{
+    check_turns(chunk);
+    check_turns(2 * chunk);
 }
 
 static int sends, receives;
@@ -255,7 +261,7 @@ TEST(all_rails_carry_load_when_one_is_slow)
     do
         ASSERT_OK(dhole__conn_send(rail[0][0], &plug, 1, &moved));
     while (moved > 0);
-    ASSERT_OK(dhole__rails_open(rail[0], address, 2, &joined));
+    ASSERT_OK(dhole__rails_open(rail[0], address, 2, dhole__rails_chunk, &joined));
     ASSERT_OK(dhole__conn_send(joined, &iov, 1, &moved));
     ASSERT_EQ(moved, 0);
     ASSERT_OK(dhole__conn_recv(rail[1][1], &drain, 1, &moved));
@@ -275,7 +281,7 @@ static void check_a_lost_rail(int dead, bool sender)
     struct dhole__io io;
 
     lower_pairs(tcp_pair, 3, rail[0], rail[1]);
-    ASSERT_OK(dhole__rails_open(rail[0], address, 3, &joined));
+    ASSERT_OK(dhole__rails_open(rail[0], address, 3, dhole__rails_chunk, &joined));
     dhole__conn_close(rail[1][dead]);
     io = sender ? dhole__io_send(joined, data, big, NULL, 0)
                 : dhole__io_recv(joined, data, big, NULL, 0);
@@ -338,7 +344,7 @@ TEST(an_offer_that_shrinks_is_refused)
     size_t moved;
 
     lower_pairs(mem_pair, 2, rail[0], rail[1]);
-    ASSERT_OK(dhole__rails_open(rail[0], address, 2, &joined));
+    ASSERT_OK(dhole__rails_open(rail[0], address, 2, dhole__rails_chunk, &joined));
     ASSERT_OK(dhole__conn_send(rail[1][1], &first, 1, &moved));
     ASSERT_EQ(moved, chunk);
     ASSERT_OK(dhole__conn_recv(joined, &both, 1, &moved));

@@ -1,0 +1,41 @@
+#include "cli/keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+
+void dhole__keys_choose(const char *identity, const char *trust)
+{
+    if (identity != NULL)
+        setenv("DHOLE_IDENTITY", identity, 1);
+    if (trust != NULL)
+        setenv("DHOLE_TRUST", trust, 1);
+}
+
+void dhole__keys_print(const dhole_trusted *machine)
+{
+    char fingerprint[DHOLE_FINGERPRINT_SIZE];
+
+    dhole_fingerprint(&machine->pin, fingerprint);
+    printf("%s %s%s%s\n", machine->name, fingerprint, machine->address[0] != '\0' ? " " : "",
+           machine->address);
+}
+
+json_t *dhole__keys_json(const dhole_trusted *machine)
+{
+    char fingerprint[DHOLE_FINGERPRINT_SIZE];
+    const char *address = machine->address[0] != '\0' ? machine->address : NULL;
+
+    dhole_fingerprint(&machine->pin, fingerprint);
+    return json_pack("{s:s, s:s, s:s?}", "name", machine->name, "fingerprint", fingerprint,
+                     "address", address);
+}
+
+bool dhole__keys_dump(json_t *object)
+{
+    bool ok = object != NULL && json_dumpf(object, stdout, 0) == 0 && putchar('\n') != EOF;
+
+    json_decref(object);
+    return ok && dhole__flush_stdout();
+}

@@ -1,0 +1,160 @@
+/* The group of an epoch's ranks. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "base/sys.h"
+#include "cluster/session.h"
+#include "cluster/where.h"
+
+enum { default_ms = 30000 };
+
+/* What dhole_init gives back to gather_hosts. */
+struct gathering {
+    dhole_cluster *s;
+    const char *own; /* this rank's address */
+    int ranks;
+    dhole__deadline deadline;
+    dhole_err err;
+    char why[dhole__message_max];
+};
+
+static int gather_hosts(void *arg, const void *own, void *all, size_t size)
+{
+    struct gathering *g = arg;
+    uint32_t round;
+
+    g->err = dhole__session_gather(g->s, own, all, size, g->deadline, &round);
+    dhole__message_save(g->why);
+    for (int rank = 0; rank < g->ranks && !g->err; rank++) {
+        char *address = (char *)all + (size_t)rank * size;
+        if (memchr(address, '\0', size) != NULL)
+            dhole__where_localise(address, size, g->own);
+    }
+    return g->err;
+}
+
+/* Readable when the epoch is over, or the caller or the session is cancelled. */
+struct alarm {
+    int pipe[2], watch;
+};
+
+static dhole_err alarm_open(dhole_cluster *s, int cancel_fd, struct alarm *out)
+{
+    int fds[3], n = 0;
+
+    if (dhole__sys.pipe(out->pipe) < 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for making a group");
+    fcntl(out->pipe[0], F_SETFD, FD_CLOEXEC);
+    fcntl(out->pipe[1], F_SETFD, FD_CLOEXEC);
+    fds[n++] = out->pipe[0];
+    if (cancel_fd >= 0)
+        fds[n++] = cancel_fd;
+    if (s->cancel_fd >= 0 && s->cancel_fd != cancel_fd)
+        fds[n++] = s->cancel_fd;
+    out->watch = dhole__watch_make(fds, n);
+    if (out->watch < 0) {
+        close(out->pipe[0]);
+        close(out->pipe[1]);
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot watch while making a group");
+    }
+    pthread_mutex_lock(&s->lock);
+    s->group_pipe = out->pipe[1];
+    pthread_mutex_unlock(&s->lock);
+    return DHOLE_OK;
+}
+
+static void alarm_close(dhole_cluster *s, struct alarm *alarm)
+{
+    pthread_mutex_lock(&s->lock);
+    s->group_pipe = -1;
+    pthread_mutex_unlock(&s->lock);
+    close(alarm->watch);
+    close(alarm->pipe[0]);
+    close(alarm->pipe[1]);
+}
+
+/* The options that the roster gives. */
+struct plan {
+    char session[dhole__session_id_size + 32], host[DHOLE_ADDRESS_SIZE];
+    const char *hosts[dhole__rank_max];
+    dhole_pin pins[dhole__rank_max];
+    dhole_options options;
+    uint64_t life;
+};
+
+static void make_plan(dhole_cluster *s, const dhole_options *base, uint32_t round,
+                      struct plan *plan)
+{
+    dhole_options own = DHOLE_OPTIONS_INIT;
+
+    plan->options = base != NULL ? *base : own;
+    pthread_mutex_lock(&s->lock);
+    snprintf(plan->session, sizeof plan->session, "%s/%llu/%u", s->roster.session,
+             (unsigned long long)s->roster.epoch, round);
+    dhole__where_with_port(s->roster.who[s->rank].address, "0", plan->host);
+    for (int rank = 0; rank < s->size; rank++)
+        plan->pins[rank] = s->roster.who[rank].pin;
+    plan->options.rank = s->rank;
+    plan->life = s->lives;
+    plan->options.size = s->size;
+    pthread_mutex_unlock(&s->lock);
+    plan->hosts[plan->options.rank] = plan->host;
+    plan->options.hosts = plan->hosts;
+    plan->options.listen_fd = -1;
+    plan->options.session = plan->session;
+    plan->options.identity = s->identity;
+    plan->options.pins = plan->pins;
+}
+
+/* What went wrong underneath, or the end of the epoch, is the cause. */
+static dhole_err explain(dhole_cluster *s, const struct gathering *g, dhole_err err)
+{
+    char why[dhole__message_max];
+    dhole_err over;
+
+    dhole__message_save(why);
+    pthread_mutex_lock(&s->lock);
+    over = dhole__session_check(s);
+    pthread_mutex_unlock(&s->lock);
+    if (over)
+        return over;
+    if (g->err)
+        return dhole__fail(g->err, "%s", g->why);
+    return dhole__fail(err, "%s", why);
+}
+
+dhole_err dhole_cluster_group(dhole_cluster *s, const dhole_options *base, dhole_group **out)
+{
+    int64_t timeout_ms =
+        base != NULL && base->connect_timeout_ms > 0 ? base->connect_timeout_ms : default_ms;
+    struct plan plan = {.session = ""};
+    struct gathering g = {.s = s, .own = plan.host, .deadline = dhole__deadline_in(timeout_ms)};
+    struct alarm alarm;
+    dhole_group *group;
+    uint32_t round;
+    dhole_err err = dhole__session_gather(s, "", NULL, 0, g.deadline, &round);
+
+    if (err)
+        return dhole__fail_in(err, "cannot make a group");
+    err = alarm_open(s, base != NULL ? base->cancel_fd : -1, &alarm);
+    if (err)
+        return err;
+    make_plan(s, base, round, &plan);
+    g.ranks = plan.options.size;
+    plan.options.all_gather = gather_hosts;
+    plan.options.all_gather_arg = &g;
+    plan.options.cancel_fd = alarm.watch;
+    err = dhole_init(&plan.options, &group);
+    alarm_close(s, &alarm);
+    if (err)
+        return explain(s, &g, err);
+    err = dhole__knot_tie(s->knot, plan.life, group);
+    if (err)
+        dhole_group_free(group);
+    else
+        *out = group;
+    return err;
+}
