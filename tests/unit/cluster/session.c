@@ -4,6 +4,10 @@
 
 #include "party.h"
 
+#ifdef FAKE_VERBS
+#include "fake.h"
+#endif
+
 static void sum_in_a_group(struct party *p, int machine, dhole_cluster *cluster)
 {
     int rank = dhole_cluster_rank(cluster);
@@ -61,6 +65,44 @@ TEST(two_groups_follow_each_other)
     party_run(&p, sum_in_a_group);
     party_free(&p);
 }
+
+#ifdef FAKE_VERBS
+/* Addresses and the session's name come from the session, the devices from the caller. */
+static void sum_over_devices(struct party *p, int machine, dhole_cluster *cluster)
+{
+    char name[16];
+    const char *devices[party_max] = {NULL};
+    dhole_options base = DHOLE_OPTIONS_INIT;
+    int rank = dhole_cluster_rank(cluster);
+    float one = 1, sum;
+    dhole_group *group;
+
+    snprintf(name, sizeof name, "card%d", machine);
+    for (int i = 0; i < p->size; i++)
+        devices[i] = i == rank ? NULL : name;
+    base.backend = "jaccl";
+    base.devices = devices;
+    ASSERT_OK(dhole_cluster_group(cluster, &base, &group));
+    ASSERT_OK(dhole_all_sum(group, &one, &sum, 1, DHOLE_F32));
+    ASSERT(sum == (float)p->size);
+    ASSERT_OK(dhole_barrier(group));
+    ASSERT(fake_counts(name).sent > 0);
+    dhole_group_free(group);
+}
+
+TEST(a_group_over_rdma)
+{
+    struct party p;
+
+    fake_load();
+    fake_devices("card0; card1; card2");
+    party_make(&p, 3);
+    party_begin(&p);
+    party_run(&p, sum_over_devices);
+    party_free(&p);
+    ASSERT_EQ(fake_live(), 0);
+}
+#endif
 
 static void exchange_words(struct party *p, int machine, dhole_cluster *cluster)
 {
