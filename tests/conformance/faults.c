@@ -7,87 +7,10 @@
 #include "as_messages.h"
 #include "base/sys.h"
 #include "data.h"
+#include "failing_calls.h"
 #include "harness.h"
 
 enum { short_ms = 60 };
-
-/* Which call of a kind fails, counted over all threads while the ranks are at work. */
-static atomic_int calls, failing_call;
-static atomic_bool at_work;
-static struct dhole__sys real;
-
-static bool fails(int error)
-{
-    if (!atomic_load(&at_work) || atomic_fetch_add(&calls, 1) + 1 != atomic_load(&failing_call))
-        return false;
-    errno = error;
-    return true;
-}
-
-static void *failing_malloc(size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.malloc(size);
-}
-
-static void *failing_calloc(size_t n, size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.calloc(n, size);
-}
-
-static void *failing_aligned_alloc(size_t align, size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.aligned_alloc(align, size);
-}
-
-static int failing_open(const char *path, int flags, mode_t mode)
-{
-    return fails(EMFILE) ? -1 : real.open(path, flags, mode);
-}
-
-static int failing_fstat(int fd, struct stat *st)
-{
-    return fails(EIO) ? -1 : real.fstat(fd, st);
-}
-
-static void *failing_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
-{
-    return fails(ENOMEM) ? MAP_FAILED : real.mmap(addr, length, prot, flags, fd, offset);
-}
-
-static int failing_pipe(int fds[2])
-{
-    return fails(EMFILE) ? -1 : real.pipe(fds);
-}
-
-static int failing_socket(int domain, int type, int protocol)
-{
-    return fails(EMFILE) ? -1 : real.socket(domain, type, protocol);
-}
-
-static int failing_accept(int fd, struct sockaddr *address, socklen_t *length)
-{
-    return fails(EMFILE) ? -1 : real.accept(fd, address, length);
-}
-
-static int failing_connect(int fd, const struct sockaddr *address, socklen_t length)
-{
-    return fails(ENETUNREACH) ? -1 : real.connect(fd, address, length);
-}
-
-static int failing_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
-{
-    return fails(ENOMEM) ? -1 : real.poll(fds, n, timeout_ms);
-}
-
-static ssize_t failing_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-    return fails(ECONNRESET) ? -1 : real.sendmsg(fd, msg, flags);
-}
-
-static ssize_t failing_recvmsg(int fd, struct msghdr *msg, int flags)
-{
-    return fails(ECONNRESET) ? -1 : real.recvmsg(fd, msg, flags);
-}
 
 /* Each rank gets its result or an error with a message; never a crash, a hang or a wrong number. */
 static void join_and_sum(struct rank *r)

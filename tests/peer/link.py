@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import tempfile
+import threading
 
 from cryptography import x509
 from cryptography.exceptions import InvalidTag
@@ -150,21 +151,26 @@ class Tcp:
     def send(self, data):
         self.sock.sendall(data)
 
+    def recv_some(self, most=1 << 16):
+        data = self.sock.recv(most)
+        if not data:
+            raise EOFError("the stream ended")
+        return data
+
     def recv(self, length):
         data = bytearray()
         while len(data) < length:
-            piece = self.sock.recv(min(length - len(data), 1 << 20))
-            if not piece:
-                raise EOFError(f"the stream ended after {len(data)} of {length} bytes")
-            data += piece
+            data += self.recv_some(min(length - len(data), 1 << 20))
         return bytes(data)
 
     def close(self):
         self.sock.close()
 
 
-class Tls(Tcp):
-    """TLS 1.3 over a connection whose preamble has gone. `master` is the exporter's."""
+class Tls:
+    """TLS 1.3 over a connection whose preamble has gone. `master` is the exporter's. One thread may
+    send while another one receives, which an SSLSocket does not take: each waits for the connection
+    by itself, and `lock` is over the TLS state alone."""
 
     def __init__(self, tcp, identity, server_side, pin=None, certificate=None):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
@@ -177,14 +183,17 @@ class Tls(Tcp):
             context.load_verify_locations(cadata=certificate)
         else:
             context.verify_mode = ssl.CERT_NONE
+        self.tcp, self.lock, self.sending = tcp, threading.Lock(), threading.Lock()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         with tempfile.NamedTemporaryFile(dir=identity.folder.name) as log:
             context.keylog_filename = log.name
-            super().__init__(context.wrap_socket(tcp.sock, server_side=server_side))
+            self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side)
+            self.shake_hands()
             context.keylog_filename = None
             secrets = dict(line.split()[::2] for line in log.read().decode().splitlines()
                            if not line.startswith("#"))
         self.master = bytes.fromhex(secrets["EXPORTER_SECRET"])
-        self.certificate = self.sock.getpeercert(binary_form=True)
+        self.certificate = self.tls.getpeercert(binary_form=True)
         self.pin = pin_of(self.certificate)
         if pin not in (None, self.pin):
             raise Refused(f"the key is {self.pin.hex()}, not {pin.hex()}")
@@ -192,6 +201,43 @@ class Tls(Tcp):
             self.send(b"\1")
         elif self.recv(1) != b"\1":
             raise Refused("the server did not say 1")
+
+    def shake_hands(self):
+        while True:
+            try:
+                self.tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self.tcp.send(self.outgoing.read())
+                self.incoming.write(self.tcp.recv_some())
+            finally:
+                self.tcp.send(self.outgoing.read())
+
+    def send(self, data):
+        with self.sending:
+            with self.lock:
+                self.tls.write(data)
+                sealed = self.outgoing.read()
+            self.tcp.send(sealed)
+
+    def recv(self, length):
+        data = bytearray()
+        while len(data) < length:
+            try:
+                with self.lock:
+                    piece = self.tls.read(length - len(data))
+            except ssl.SSLWantReadError:
+                more = self.tcp.recv_some()
+                with self.lock:
+                    self.incoming.write(more)
+                continue
+            if not piece:
+                raise EOFError(f"TLS ended after {len(data)} of {length} bytes")
+            data += piece
+        return bytes(data)
+
+    def close(self):
+        self.tcp.close()
 
 
 class Lane:

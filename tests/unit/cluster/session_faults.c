@@ -4,58 +4,13 @@
 #include <stdatomic.h>
 
 #include "base/sys.h"
+#include "failing_calls.h"
 #include "party.h"
-
-static atomic_int calls, failing_call;
-static struct dhole__sys real;
-
-static bool fails(int error)
-{
-    if (atomic_fetch_add(&calls, 1) + 1 != atomic_load(&failing_call))
-        return false;
-    errno = error;
-    return true;
-}
-
-static void *failing_malloc(size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.malloc(size);
-}
-
-static void *failing_calloc(size_t n, size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.calloc(n, size);
-}
-
-static int failing_pipe(int fds[2])
-{
-    return fails(EMFILE) ? -1 : real.pipe(fds);
-}
-
-static int failing_socket(int domain, int type, int protocol)
-{
-    return fails(EMFILE) ? -1 : real.socket(domain, type, protocol);
-}
-
-static int failing_accept(int fd, struct sockaddr *address, socklen_t *length)
-{
-    return fails(EMFILE) ? -1 : real.accept(fd, address, length);
-}
-
-static int failing_connect(int fd, const struct sockaddr *address, socklen_t length)
-{
-    return fails(ENETUNREACH) ? -1 : real.connect(fd, address, length);
-}
-
-static int failing_thread(pthread_t *thread, const pthread_attr_t *attributes,
-                          void *(*main)(void *arg), void *arg)
-{
-    return fails(EAGAIN) ? EAGAIN : real.thread_create(thread, attributes, main, arg);
-}
 
 static void install(void)
 {
     real = dhole__sys;
+    atomic_store(&at_work, true);
     dhole__sys.malloc = failing_malloc;
     dhole__sys.calloc = failing_calloc;
     dhole__sys.pipe = failing_pipe;

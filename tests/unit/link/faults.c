@@ -7,72 +7,10 @@
 
 #include "base/sys.h"
 #include "dhole/error.h"
+#include "failing_calls.h"
 #include "pair.h"
 
 enum { short_ms = 60, most = 400 };
-
-/* Which call of a kind fails, counted over both sides while they are at work. */
-static atomic_int calls, failing_call;
-static atomic_bool at_work;
-static struct dhole__sys real;
-
-static bool fails(int error)
-{
-    if (!atomic_load(&at_work) || atomic_fetch_add(&calls, 1) + 1 != atomic_load(&failing_call))
-        return false;
-    errno = error;
-    return true;
-}
-
-static void *failing_malloc(size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.malloc(size);
-}
-
-static void *failing_calloc(size_t n, size_t size)
-{
-    return fails(ENOMEM) ? NULL : real.calloc(n, size);
-}
-
-static int failing_socket(int domain, int type, int protocol)
-{
-    return fails(EMFILE) ? -1 : real.socket(domain, type, protocol);
-}
-
-static int failing_bind(int fd, const struct sockaddr *address, socklen_t length)
-{
-    return fails(EADDRINUSE) ? -1 : real.bind(fd, address, length);
-}
-
-static int failing_listen(int fd, int backlog)
-{
-    return fails(EADDRINUSE) ? -1 : real.listen(fd, backlog);
-}
-
-static int failing_accept(int fd, struct sockaddr *address, socklen_t *length)
-{
-    return fails(EMFILE) ? -1 : real.accept(fd, address, length);
-}
-
-static int failing_connect(int fd, const struct sockaddr *address, socklen_t length)
-{
-    return fails(ENETUNREACH) ? -1 : real.connect(fd, address, length);
-}
-
-static int failing_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
-{
-    return fails(ENOMEM) ? -1 : real.poll(fds, n, timeout_ms);
-}
-
-static ssize_t failing_send(int fd, const void *data, size_t size, int flags)
-{
-    return fails(ECONNRESET) ? -1 : real.send(fd, data, size, flags);
-}
-
-static ssize_t failing_recv(int fd, void *data, size_t size, int flags)
-{
-    return fails(ECONNRESET) ? -1 : real.recv(fd, data, size, flags);
-}
 
 static dhole_err say(dhole_link *link, dhole_channel channel)
 {
