@@ -203,15 +203,17 @@ class Tls:
             raise Refused("the server did not say 1")
 
     def shake_hands(self):
-        while True:
+        done = False
+        while not done:
             try:
                 self.tls.do_handshake()
-                return
+                done = True
             except ssl.SSLWantReadError:
-                self.tcp.send(self.outgoing.read())
-                self.incoming.write(self.tcp.recv_some())
+                pass
             finally:
                 self.tcp.send(self.outgoing.read())
+            if not done:
+                self.incoming.write(self.tcp.recv_some())
 
     def send(self, data):
         with self.sending:
