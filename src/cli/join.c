@@ -1,14 +1,20 @@
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "base/os.h"
+#include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/keys.h"
 #include "cli/signals.h"
 #include "cli/worker.h"
 #include "cluster/host_name.h"
 
-enum { threads_max = 1024 };
+enum { threads_max = 1024, token_size = DHOLE_TOKEN_SIZE + 2 /* a line */ };
 
 struct options {
     const char *token, *listen, *name, *model, *identity, *trust;
@@ -78,15 +84,45 @@ static int parse(int argc, char **argv, struct options *o)
     return DHOLE__EXIT_DONE;
 }
 
+/* Until somebody has typed something, or a signal has come. */
+static dhole_err await_stdin(void)
+{
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                           {.fd = dhole__signals_fd(), .events = POLLIN}};
+
+    while (dhole__sys.poll(fds, 2, -1) < 0)
+        if (errno != EINTR)
+            return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot wait for the token");
+    return fds[1].revents ? dhole__fail(DHOLE_ERR_CANCELLED, "interrupted") : DHOLE_OK;
+}
+
+/* The argument itself, or a line of stdin when it is "-". */
+static dhole_err read_token(const char *argument, char out[static token_size])
+{
+    bool fits;
+
+    if (strcmp(argument, "-") == 0) {
+        dhole_err err = await_stdin();
+        if (err)
+            return err;
+        fits = fgets(out, token_size, stdin) != NULL && strchr(out, '\n') != NULL;
+    } else {
+        fits = snprintf(out, token_size, "%s", argument) < token_size;
+    }
+    out[strcspn(out, "\r\n")] = '\0';
+    return fits ? DHOLE_OK
+                : dhole__fail(DHOLE_ERR_FORMAT, "expected one line with the token of dhole pair");
+}
+
 /* Both machines trust each other then. */
-static dhole_err pair(const struct options *o, const dhole_identity *identity, const char *name,
-                      struct dhole__worker *worker)
+static dhole_err pair_with(const char *token, const dhole_identity *identity, const char *name,
+                           struct dhole__worker *worker)
 {
     char fingerprint[DHOLE_FINGERPRINT_SIZE];
     dhole_trusted other;
     dhole_err err =
         dhole_pair_join(identity, name, worker != NULL ? dhole__worker_address(worker) : NULL,
-                        o->token, dhole__signals_fd(), &other);
+                        token, dhole__signals_fd(), &other);
 
     if (err == DHOLE_OK)
         err = dhole_trust_add(NULL, &other);
@@ -95,6 +131,18 @@ static dhole_err pair(const struct options *o, const dhole_identity *identity, c
     dhole_fingerprint(&other.pin, fingerprint);
     fprintf(stderr, "dhole: paired with %s (%s)\n", other.name, fingerprint);
     return worker != NULL ? dhole__worker_reload(worker) : DHOLE_OK;
+}
+
+static dhole_err pair(const char *argument, const dhole_identity *identity, const char *name,
+                      struct dhole__worker *worker)
+{
+    char token[token_size] = "";
+    dhole_err err = read_token(argument, token);
+
+    if (err == DHOLE_OK)
+        err = pair_with(token, identity, name, worker);
+    dhole__wipe(token, sizeof token);
+    return err;
 }
 
 static int fail(dhole_err err)
@@ -126,7 +174,7 @@ static int run_as(const struct options *o, const dhole_identity *identity, const
     if (o->listen != NULL)
         code = dhole__worker_open(&options, &worker);
     if (code == DHOLE__EXIT_DONE && o->token != NULL)
-        err = pair(o, identity, name, worker);
+        err = pair(o->token, identity, name, worker);
     if (err)
         code = fail(err);
     else if (code == DHOLE__EXIT_DONE && worker != NULL)
@@ -170,13 +218,14 @@ const struct dhole__subcommand dhole__cmd_join = {
     .name = "join",
     .summary = "pairs with another machine, or works for those that this one trusts",
     .help =
-        "Usage: dhole join TOKEN [--name NAME]\n"
-        "       dhole join [TOKEN] --listen HOST:PORT [--model FILE] [OPTIONS]\n"
+        "Usage: dhole join TOKEN|- [--name NAME]\n"
+        "       dhole join [TOKEN|-] --listen HOST:PORT [--model FILE] [OPTIONS]\n"
         "\n"
         "With a TOKEN that `dhole pair` printed on another machine: both trust each other from "
         "now\n"
         "on. With --listen: works for the machines that this one trusts, one request at a time,\n"
-        "until it is told to stop. `dhole generate --peers` sends such requests.\n"
+        "until it is told to stop. `dhole generate --peers` sends such requests. With - the token\n"
+        "is a line of stdin, where other users of this machine can't see it.\n"
         "\n"
         "  --listen HOST:PORT  where to listen, port 0 for a free one; 127.0.0.1:7777 is this\n"
         "                      machine alone, 0.0.0.0:7777 every network that it is on\n"

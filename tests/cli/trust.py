@@ -146,8 +146,8 @@ class Machine:
         check(ended.code == code, f"{args}: expected exit {code}: {ended}")
         return ended
 
-    def refuses(self, *args, code, why):
-        ended = self.run(*args, code=code)
+    def refuses(self, *args, code, why, **options):
+        ended = self.run(*args, code=code, **options)
         check(why in ended.err.decode(), f"{args}: {why!r} is not in {ended}")
         return ended
 
@@ -304,7 +304,7 @@ class Judge:
         a, b = self.machine("maker"), self.machine("joiner")
         with a.pairing(*args) as process:
             token = json.loads(process.first)["token"] if "--json" in args else process.first.decode().strip()
-            joined = b.run("join", token, "--name", b.name)
+            joined = b.run("join", "-", "--name", b.name, stdin=f"{token}\n".encode())
             out, err = process.communicate(timeout=WAIT)
             check(process.returncode == DONE, f"exit {process.returncode}: {err}")
         return a, b, token, out, err + joined.err + joined.out
@@ -360,6 +360,8 @@ class Judge:
             check("secret" not in wrong.err.decode(), f"{wrong}")
             b.refuses("join", token[:-1], code=BAD_FILE, why="damaged")
             b.refuses("join", "rubbish", code=BAD_FILE, why="dhole1-")
+            for cut in (b"", token.encode()):
+                b.refuses("join", "-", code=BAD_FILE, why="one line", stdin=cut)
             b.run("join", token)
             process.communicate(timeout=WAIT)
             check(process.returncode == DONE, f"exit {process.returncode}")
