@@ -97,12 +97,12 @@ def build(tally, preset, *options, folder=None, targets=("all",)):
     return ok
 
 
-def ctest(tally, folder, *options, env=None):
+def ctest(tally, folder, *options, jobs=2, env=None):
     """All tests of a build. The whole output of each is in ctest's JUnit file."""
     report = BUILD / folder / "junit.xml"
     report.unlink(missing_ok=True)
     whole = "100000000"
-    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900", "--parallel", "2",
+    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900", "--parallel", str(jobs),
                     "--test-output-size-passed", whole, "--test-output-size-failed", whole, "--quiet",
                     *options], env={**os.environ, **SANITIZER_OPTIONS, **(env or {})},
                    stdin=subprocess.DEVNULL)
@@ -120,7 +120,7 @@ def ctest(tally, folder, *options, env=None):
 
 # Too long, or too far from our own code, to be run in every build.
 ONCE = "^test_(conformance_(beyond|upstream)|multiproc_launchers)"
-# Slow builds run fewer of the backends that differ by a setting only; what is about arithmetic has nothing for threads.
+# Later builds run fewer of the backends that differ by a setting only; what is about arithmetic has nothing for threads.
 SETTINGS, ARITHMETIC = "_jaccl_ring,_jaccl_sealed,_mixed_sealed", "_of_every_type,every_type_are_right,nan_and_signed_zero,complex_numbers"
 SLOW = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": SETTINGS}
 THREADS = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": f"{SETTINGS},{ARITHMETIC}"}
@@ -188,18 +188,19 @@ def install(tally):
 
 def clang(tally):
     if not lacks(tally, "clang") and build(tally, "release", "-DCMAKE_C_COMPILER=clang", folder="clang"):
-        ctest(tally, "clang", "-E", f"{ONCE}|multiproc|conformance_(join|failure|faults|grid|exchanges|mismatch|shrink)")
+        ctest(tally, "clang", "-E", f"{ONCE}|multiproc|conformance_(join|failure|faults|grid|exchanges|mismatch|shrink)",
+              env={"DHOLE_TEST_EXCEPT": SETTINGS})
 
 
 def asan(tally):
     if build(tally, "asan"):
-        ctest(tally, "asan", "-E", ONCE, env=SLOW)
+        ctest(tally, "asan", "-E", ONCE, jobs=3, env=SLOW)
 
 
 def tsan(tally):
     """The rooms below transport, seal and model run on one thread; exchanges are waited for like sums."""
     if build(tally, "tsan"):
-        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model|conformance_exchanges))", env=THREADS)
+        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model|conformance_exchanges))", jobs=3, env=THREADS)
 
 
 def tidy(tally):

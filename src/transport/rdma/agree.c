@@ -354,6 +354,11 @@ static dhole_err keep_trial(struct dhole__agreement *a)
     char what[256];
 
     describe(a, what, sizeof what);
+    if (a->trial->qp.device->shape.reliable && !shape->reliable)
+        dhole__log(DHOLE__LOG_WARN,
+                   "%s: UC instead of RC, which the other side does not offer: a message that is "
+                   "lost on the way ends the group",
+                   what);
     dhole__log(DHOLE__LOG_INFO, "rail %d: %s, %s, messages of %u bytes, %u under way", a->rails,
                what, shape->reliable ? "RC" : "UC", shape->message, shape->window);
     a->trial->number = a->rails;
