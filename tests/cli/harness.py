@@ -3,10 +3,14 @@
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 import traceback
+
+# Whoever is started in the background may have SIGINT ignored, and all that he starts with him.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Skip(Exception):

@@ -741,7 +741,7 @@ def hidden_keys(dhole, launched, arguments, size):
 
 def wrong_keys(dhole, launched, arguments, folder):
     """The ranks have keys of their own, of which one thing is not as it should be."""
-    save = shell(f"cp $DHOLE_IDENTITY $DHOLE_PINS {folder}")
+    save = shell(f"cp $DHOLE_IDENTITY {folder} && if test $DHOLE_RANK = 0; then cp $DHOLE_PINS {folder}; fi")
     lines(dhole.run("launch", *arguments, *ON, *save))
     with open(os.path.join(folder, "pins")) as file:
         right = file.read().splitlines()
