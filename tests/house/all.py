@@ -121,7 +121,7 @@ def ctest(tally, folder, *options, jobs=2, env=None):
 # Too long, or too far from our own code, to be run in every build.
 ONCE = "^test_(conformance_(beyond|upstream)|multiproc_launchers)"
 # Later builds run fewer of the backends that differ by a setting only; what is about arithmetic has nothing for threads.
-SETTINGS, ARITHMETIC = "_jaccl_ring,_jaccl_sealed,_mixed_sealed", "_of_every_type,every_type_are_right,nan_and_signed_zero,complex_numbers"
+SETTINGS, ARITHMETIC = "_jaccl_ring,_jaccl_sealed,_mixed_sealed", "_every_type,the_same_bits_on_all_ranks,nan_and_signed_zero,complex_numbers"
 SLOW = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": SETTINGS}
 THREADS = {"DHOLE_TEST_SLOW": "1", "DHOLE_TEST_EXCEPT": f"{SETTINGS},{ARITHMETIC}"}
 
@@ -198,9 +198,9 @@ def asan(tally):
 
 
 def tsan(tally):
-    """The rooms below transport, seal and model run on one thread; exchanges are waited for like sums."""
+    """The rooms below transport, seal and model run on one thread; exchanges are waited for like sums, and coll is arithmetic."""
     if build(tally, "tsan"):
-        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|model|conformance_exchanges))", jobs=3, env=THREADS)
+        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|coll|model|conformance_exchanges))", jobs=3, env=THREADS)
 
 
 def tidy(tally):
