@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/launch_addresses.h"
@@ -49,8 +50,7 @@ static dhole_err set_id(struct dhole__launch_job *job)
 
     if (RAND_bytes(bytes, sizeof bytes) != 1)
         return dhole__fail(DHOLE_ERR_SYSTEM, "no random numbers: cannot name the job");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(job->id + 2 * i, 3, "%02x", bytes[i]);
+    dhole__hex_write(bytes, sizeof bytes, job->id);
     return DHOLE_OK;
 }
 

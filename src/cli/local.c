@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/hex.h"
 #include "base/sys.h"
 
 /* A listening socket on a free port of the loopback interface. */
@@ -45,8 +46,7 @@ dhole_err dhole__local_prepare(int count, struct dhole__local *out)
     }
     /* Named after rank 0's key, which is new every time and known to the ranks only, so that no
      * other process joins a group that is not sealed. */
-    for (int i = 0; i < DHOLE_PIN_SIZE; i++)
-        snprintf(out->session + 2 * i, 3, "%02x", out->pin[0].bytes[i]);
+    dhole__hex_write(out->pin[0].bytes, DHOLE_PIN_SIZE, out->session);
     return DHOLE_OK;
 }
 

@@ -27,17 +27,6 @@ struct job {
     char agreement[dhole__agreement_size];
 };
 
-static dhole_err read_pin(const char *hex, dhole_pin *pin)
-{
-    for (int i = 0; i < DHOLE_PIN_SIZE; i++) {
-        unsigned byte;
-        if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
-            return dhole__fail(DHOLE_ERR_CONFIG, "\"%s\" is not a pin", hex);
-        pin->bytes[i] = (uint8_t)byte;
-    }
-    return DHOLE_OK;
-}
-
 static dhole_err read_peers(struct job *job)
 {
     const json_t *hosts = json_object_get(job->json, "hosts");
@@ -52,9 +41,9 @@ static dhole_err read_peers(struct job *job)
     for (size_t i = 0; i < size; i++) {
         const char *pin = json_string_value(json_array_get(pins, i));
         job->hosts[i] = json_string_value(json_array_get(hosts, i));
-        if (job->hosts[i] == NULL || pin == NULL || strlen(pin) != 2 * DHOLE_PIN_SIZE)
+        if (job->hosts[i] == NULL || pin == NULL)
             return dhole__fail(DHOLE_ERR_CONFIG, "host or pin %zu is none", i);
-        if (read_pin(pin, &job->pins[i]) != DHOLE_OK)
+        if (dhole_fingerprint_parse(pin, &job->pins[i]) != DHOLE_OK)
             return DHOLE_ERR_CONFIG;
     }
     return DHOLE_OK;

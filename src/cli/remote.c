@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/sys.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
@@ -257,8 +258,7 @@ static dhole_err name_session(struct dhole__remote *remote)
 
     if (RAND_bytes(random, sizeof random) != 1)
         return dhole__fail(DHOLE_ERR_SYSTEM, "no random numbers");
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(remote->session + 2 * i, 3, "%02x", random[i]);
+    dhole__hex_write(random, sizeof random, remote->session);
     return DHOLE_OK;
 }
 

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "base/hex.h"
+
 dhole_err dhole__serve(const dhole_model *model, dhole_group *group,
                        const dhole_engine_options *options)
 {
@@ -21,8 +23,7 @@ void dhole__agreement(const dhole_model *model, dhole_parallel parallel, int ran
     char hex[2 * sizeof digest + 1];
 
     dhole_model_digest(model, digest);
-    for (size_t i = 0; i < sizeof digest; i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    dhole__hex_write(digest, sizeof digest, hex);
     snprintf(out, dhole__agreement_size, "model %s, %s on %d ranks", hex,
              dhole_parallel_name(parallel), ranks);
 }

@@ -49,14 +49,6 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-enum { hex_size = 2 * DHOLE_PIN_SIZE + 1 }; /* of a pin as text */
-
-static void to_hex(const dhole_pin *pin, char out[static hex_size])
-{
-    for (int i = 0; i < DHOLE_PIN_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", pin->bytes[i]);
-}
-
 /* Runs in the child between fork and exec. Ctrl-C at a terminal reaches all ranks; rank 0
  * is the one that acts on it. */
 static void become_rank(const char *path, int socket, int listener)
@@ -109,10 +101,10 @@ static json_t *describe(const struct dhole__ranks *ranks, int r,
         json_array_append_new(devices, list != NULL ? json_string(list) : json_null());
     }
     for (int i = 0; i < ranks->count; i++) {
-        char hex[hex_size];
-        to_hex(&ranks->local.pin[i], hex);
+        char fingerprint[DHOLE_FINGERPRINT_SIZE];
+        dhole_fingerprint(&ranks->local.pin[i], fingerprint);
         json_array_append_new(hosts, json_string(ranks->local.host[i]));
-        json_array_append_new(pins, json_string(hex));
+        json_array_append_new(pins, json_string(fingerprint));
     }
     return json_pack("{s:i, s:i, s:o, s:o, s:o, s:s, s:i, s:s, s:i, s:i}", "rank", r, "listen_fd",
                      ranks->local.listener[r], "hosts", hosts, "pins", pins, "devices", devices,

@@ -2,37 +2,22 @@
  * pieces to all. It is what a group needs to be made, and no more. */
 #include <string.h>
 
+#include "base/hex.h"
 #include "cluster/session.h"
 
-static const char digits[] = "0123456789abcdef";
-
-static void encode(const struct dhole__piece *piece, char text[2 * dhole__piece_max + 1])
+static bool decode(const char *text, uint8_t bytes[static dhole__piece_max], size_t *size)
 {
-    for (size_t i = 0; i < piece->size; i++) {
-        text[2 * i] = digits[piece->bytes[i] >> 4];
-        text[2 * i + 1] = digits[piece->bytes[i] & 15];
-    }
-    text[2 * piece->size] = '\0';
-}
-
-static bool decode(const char *text, uint8_t *bytes, size_t *size)
-{
-    size_t length = text != NULL ? strlen(text) : 1;
-
-    if (length % 2 != 0 || length > 2 * dhole__piece_max || strspn(text, digits) != length)
+    if (text == NULL || strlen(text) > 2 * dhole__piece_max)
         return false;
-    for (size_t i = 0; i < length / 2; i++)
-        bytes[i] = (uint8_t)((strchr(digits, text[2 * i]) - digits) << 4 |
-                             (strchr(digits, text[2 * i + 1]) - digits));
-    *size = length / 2;
-    return true;
+    *size = strlen(text) / 2;
+    return dhole__hex_read(text, *size, bytes);
 }
 
 static json_t *pack_piece(const dhole_cluster *s, const struct dhole__piece *piece)
 {
     char text[2 * dhole__piece_max + 1];
 
-    encode(piece, text);
+    dhole__hex_write(piece->bytes, piece->size, text);
     return json_pack("{s:I, s:I, s:s}", "epoch", (json_int_t)s->roster.epoch, "number",
                      (json_int_t)piece->number, "data", text);
 }
@@ -43,7 +28,7 @@ static json_t *pack_all(const dhole_cluster *s, int rank)
 
     for (int other = 0; other < s->size; other++) {
         char text[2 * dhole__piece_max + 1];
-        encode(&s->member[other].piece, text);
+        dhole__hex_write(s->member[other].piece.bytes, s->member[other].piece.size, text);
         json_array_append_new(data, json_string(text));
     }
     return json_pack("{s:I, s:I, s:I, s:o}", "epoch", (json_int_t)s->roster.epoch, "number",

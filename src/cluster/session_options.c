@@ -3,6 +3,7 @@
 
 #include <openssl/rand.h>
 
+#include "base/hex.h"
 #include "base/sys.h"
 #include "cluster/host_name.h"
 #include "cluster/session.h"
@@ -82,8 +83,7 @@ static dhole_err make_session_id(char out[dhole__session_id_size])
 
     if (RAND_bytes(bytes, sizeof bytes) != 1)
         return dhole__fail_ossl(DHOLE_ERR_SYSTEM, "cannot make a session's number");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    dhole__hex_write(bytes, sizeof bytes, out);
     return DHOLE_OK;
 }
 
