@@ -228,6 +228,12 @@ void ranks_meet(struct rank *r)
     pthread_mutex_unlock(&m->lock);
 }
 
+void rank_joins(struct rank *r)
+{
+    ASSERT_OK(dhole_init(&r->options, &r->group));
+    ranks_meet(r);
+}
+
 struct thread {
     pthread_t id;
     rank_body *body;
@@ -295,7 +301,7 @@ static void join_and_run(struct rank *r)
 {
     const struct joined *joined = r->arg;
 
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
     ASSERT_EQ(dhole_rank(r->group), r->rank);
     ASSERT_EQ(dhole_size(r->group), r->size);
     r->arg = joined->arg;

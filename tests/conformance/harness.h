@@ -142,6 +142,10 @@ void run_group_of_each_size(const struct backend *backend, rank_body *body, void
 /* Returns when all ranks' threads have called it. Not by way of the group. */
 void ranks_meet(struct rank *r);
 
+/* dhole_init with the rank's options, which must succeed; returns when all ranks have joined, as
+ * one that aborts or leaves before that is an error of the others' dhole_init. */
+void rank_joins(struct rank *r);
+
 /* ms, or more of them where DHOLE_TEST_SLOW says that everything takes longer. */
 int64_t patient(int64_t ms);
 

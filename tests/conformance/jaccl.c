@@ -62,8 +62,7 @@ static void use_devices(struct rank *r)
     uint64_t before;
 
     r->options.backend = NULL;
-    ASSERT_OK(dhole_init(&r->options, &r->group));
-    ranks_meet(r);
+    rank_joins(r);
     before = messages_of(r->rank);
     ranks_meet(r);
     send_to_each(r);
@@ -101,7 +100,7 @@ static void use_ring(struct rank *r)
     int32_t own[64] = {r->rank}, all[64 * 8];
 
     leave_neighbours_only(r, devices);
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
     send_to_each(r);
     sum_all(r, r->group);
     before = lane_bytes(r);
@@ -129,7 +128,7 @@ static void split_ring(struct rank *r)
     dhole_group *half;
 
     leave_neighbours_only(r, devices);
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
     ASSERT_OK(dhole_split(r->group, r->rank % 2, 0, &half));
     ASSERT_EQ(dhole_size(half), r->size / 2);
     sum_all(r, half);
@@ -154,8 +153,7 @@ static void shrink_ring(struct rank *r)
     dhole_group *rest;
 
     leave_neighbours_only(r, devices);
-    ASSERT_OK(dhole_init(&r->options, &r->group));
-    ASSERT_OK(dhole_barrier(r->group));
+    rank_joins(r);
     if (r->rank == 2) {
         dhole_group_free(r->group);
         return;
@@ -272,7 +270,7 @@ static void count_unsealed(struct rank *r)
     int64_t begin = now_ms();
 
     r->options.seal_rdma = 0;
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
     dhole_group_stats(r->group, &before);
     ASSERT_OK(dhole_broadcast(r->group, data, 1000, DHOLE_F32, 0));
     dhole_group_stats(r->group, &after);

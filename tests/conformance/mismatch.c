@@ -385,6 +385,7 @@ static void call_on_another(struct rank *r)
 
     r->options.session = "another";
     ASSERT_OK(dhole_init(&r->options, &other));
+    ranks_meet(r);
     call_on(r, r->group, other);
     ranks_meet(r);
     dhole_group_free(other);

@@ -88,7 +88,7 @@ static void join(struct rank *r, struct relay *relay)
         ASSERT(pthread_create(&relay->thread, NULL, run_relay, relay) == 0);
     }
     r->options.hosts = hosts;
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
 }
 
 static void leave(struct rank *r, struct relay *relay)

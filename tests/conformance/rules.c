@@ -276,6 +276,7 @@ static void use_two_groups(struct rank *r)
             ASSERT_EQ(sum, i);
         }
     }
+    ranks_meet(r);
     dhole_abort(second, "only this one");
     dhole_group_free(second);
     ASSERT_OK(dhole_all_sum(r->group, &own, &sum, 1, DHOLE_I32));

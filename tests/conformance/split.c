@@ -149,6 +149,7 @@ static void break_a_part(struct rank *r)
     dhole_group *part;
 
     ASSERT_OK(dhole_split(r->group, r->rank / 2, -1, &part));
+    ranks_meet(r);
     if (r->rank == 0)
         dhole_abort(part, "just this one");
     if (r->rank < 2)

@@ -544,7 +544,7 @@ static void idle_then_sum(struct rank *r)
 static void join_with_short_silence(struct rank *r)
 {
     r->options.silence_ms = 400;
-    ASSERT_OK(dhole_init(&r->options, &r->group));
+    rank_joins(r);
     idle_then_sum(r);
     dhole_group_free(r->group);
 }
