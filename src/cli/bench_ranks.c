@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/signals.h"
@@ -40,8 +41,9 @@ dhole_err dhole__bench_ranks_start(int count, struct dhole__bench_ranks *ranks)
     err = dhole__local_prepare(count, &ranks->local);
     if (err)
         return err;
-    if (dhole__sys.pipe(ranks->alive) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
+    err = dhole__pipe_open(ranks->alive, 0);
+    if (err)
+        return err;
     for (int r = 1; r < count; r++) {
         pid_t pid = fork();
         if (pid < 0)
@@ -106,9 +108,7 @@ void dhole__bench_ranks_end(struct dhole__bench_ranks *ranks, bool well)
 {
     dhole__deadline deadline = dhole__deadline_in(well ? end_timeout_ms : lost_timeout_ms);
 
-    for (int i = 0; i < 2; i++)
-        if (ranks->alive[i] >= 0)
-            close(ranks->alive[i]);
+    dhole__pipe_close(ranks->alive);
     while (reap(ranks) > 0 && dhole__deadline_ms(deadline) > 0) {
         struct pollfd fd = {.fd = dhole__signals_fd(), .events = POLLIN};
         (void)dhole__sys.poll(&fd, 1, dhole__deadline_ms(deadline));

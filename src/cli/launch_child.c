@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "base/sys.h"
+#include "base/pipe.h"
 
 /* Our ends and the child's; -1: none. */
 struct pipes {
@@ -35,21 +35,12 @@ static void close_all(int *fds, int count)
         close_fd(&fds[i]);
 }
 
-static dhole_err make_pipe(int fds[2])
-{
-    if (dhole__sys.pipe(fds) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    for (int i = 0; i < 2; i++)
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-    return DHOLE_OK;
-}
-
 /* The pipe of one standard stream. */
 static dhole_err make_stream(const struct dhole__child_options *options, struct pipes *pipes,
                              int stream)
 {
     int fds[2], ours = stream == STDIN_FILENO;
-    dhole_err err = make_pipe(fds);
+    dhole_err err = dhole__pipe_open(fds, 0);
 
     if (err)
         return err;
@@ -62,7 +53,7 @@ static dhole_err make_stream(const struct dhole__child_options *options, struct 
 
 static dhole_err make_pipes(const struct dhole__child_options *options, struct pipes *pipes)
 {
-    dhole_err err = make_pipe(pipes->report);
+    dhole_err err = dhole__pipe_open(pipes->report, 0);
 
     if (err == DHOLE_OK && options->in >= dhole__stdin_pipe)
         err = make_stream(options, pipes, STDIN_FILENO);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 
 enum {
@@ -125,9 +126,10 @@ static dhole_err write_file(const char *dir, const struct dhole__launch_file *fi
 static dhole_err start(const struct dhole__launch_job *job, struct dhole__guard *out)
 {
     int fds[2];
+    dhole_err err = dhole__pipe_open(fds, 0);
 
-    if (dhole__sys.pipe(fds) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
+    if (err)
+        return err;
     out->pid = fork();
     if (out->pid == 0) {
         close(fds[1]);
@@ -138,7 +140,6 @@ static dhole_err start(const struct dhole__launch_job *job, struct dhole__guard 
         close(fds[1]);
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot start a process");
     }
-    fcntl(fds[1], F_SETFD, FD_CLOEXEC);
     out->fd = fds[1];
     return DHOLE_OK;
 }

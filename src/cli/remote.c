@@ -1,6 +1,5 @@
 #include "cli/remote.h"
 
-#include <fcntl.h>
 #include <openssl/rand.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/hex.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
@@ -243,15 +243,6 @@ static dhole_err form_group(struct dhole__remote *remote)
     return dhole_cluster_group(remote->cluster, &base, &remote->group);
 }
 
-static dhole_err make_pipe(struct dhole__remote *remote)
-{
-    if (dhole__sys.pipe(remote->ended) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    for (int i = 0; i < 2; i++)
-        fcntl(remote->ended[i], F_SETFD, FD_CLOEXEC);
-    return DHOLE_OK;
-}
-
 static dhole_err name_session(struct dhole__remote *remote)
 {
     uint8_t random[(session_size - 1) / 2];
@@ -270,7 +261,7 @@ static dhole_err start(struct dhole__remote *remote)
     if (err == DHOLE_OK)
         err = dhole_trust_load(NULL, &remote->trust);
     if (err == DHOLE_OK)
-        err = make_pipe(remote);
+        err = dhole__pipe_open(remote->ended, 0);
     if (err == DHOLE_OK)
         err = name_session(remote);
     dhole__agreement(o->model, o->parallel, o->count + 1, remote->agreement);
@@ -357,9 +348,7 @@ void dhole__remote_end(struct dhole__remote *remote, bool well)
     wait_ended(remote, well ? end_timeout_ms : lost_timeout_ms);
     for (int i = 0; i < remote->options.count; i++)
         member_end(&remote->member[i]);
-    for (int i = 0; i < 2; i++)
-        if (remote->ended[i] >= 0)
-            close(remote->ended[i]);
+    dhole__pipe_close(remote->ended);
     dhole_trust_free(remote->trust);
     dhole_identity_free(remote->identity);
     pthread_mutex_destroy(&remote->mutex);

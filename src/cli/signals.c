@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/sys.h"
+#include "base/pipe.h"
 
 static int wake[2] = {-1, -1};
 static volatile sig_atomic_t caught;
@@ -40,20 +40,9 @@ static dhole_err handle(int number, int flags)
     return DHOLE_OK;
 }
 
-static dhole_err make_wake(void)
-{
-    if (dhole__sys.pipe(wake) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    for (int i = 0; i < 2; i++) {
-        fcntl(wake[i], F_SETFD, FD_CLOEXEC);
-        fcntl(wake[i], F_SETFL, O_NONBLOCK);
-    }
-    return DHOLE_OK;
-}
-
 dhole_err dhole__signals_install(void)
 {
-    dhole_err err = make_wake();
+    dhole_err err = dhole__pipe_open(wake, O_NONBLOCK);
 
     if (err == DHOLE_OK)
         err = handle(SIGINT, SA_RESETHAND);
@@ -66,7 +55,7 @@ dhole_err dhole__signals_install(void)
 
 dhole_err dhole__signals_collect(const int *numbers, size_t count)
 {
-    dhole_err err = make_wake();
+    dhole_err err = dhole__pipe_open(wake, O_NONBLOCK);
 
     for (size_t i = 0; i < count && err == DHOLE_OK; i++) {
         struct sigaction old;

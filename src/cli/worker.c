@@ -1,7 +1,6 @@
 #include "cli/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cli/cli.h"
 #include "cli/notify.h"
@@ -218,11 +218,10 @@ static void *watch_signals(void *arg)
 static dhole_err start_watching(struct dhole__worker *worker)
 {
     int error;
+    dhole_err err = dhole__pipe_open(worker->done, 0);
 
-    if (dhole__sys.pipe(worker->done) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    for (int i = 0; i < 2; i++)
-        fcntl(worker->done[i], F_SETFD, FD_CLOEXEC);
+    if (err)
+        return err;
     error = dhole__sys.thread_create(&worker->watcher, NULL, watch_signals, worker);
     if (error != 0) {
         errno = error;
@@ -263,9 +262,7 @@ void dhole__worker_free(struct dhole__worker *worker)
         return;
     dhole_announcement_free(worker->announcement);
     dhole__service_free(worker->service);
-    for (int i = 0; i < 2; i++)
-        if (worker->done[i] >= 0)
-            close(worker->done[i]);
+    dhole__pipe_close(worker->done);
     dhole_model_close(worker->model);
     free(worker);
 }

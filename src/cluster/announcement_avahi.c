@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/avahi.h"
 #include "cluster/discovery.h"
@@ -153,15 +154,12 @@ static void *keep(void *arg)
 
 static dhole_err start(dhole_announcement *a)
 {
+    dhole_err err = dhole__pipe_open(a->pipe, 0);
     const AvahiPoll *poll;
     int error;
 
-    if (dhole__sys.pipe(a->pipe) < 0) {
-        a->pipe[0] = a->pipe[1] = -1;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for the announcement");
-    }
-    for (int i = 0; i < 2; i++)
-        fcntl(a->pipe[i], F_SETFD, FD_CLOEXEC);
+    if (err)
+        return err;
     a->loop = a->avahi->simple_poll_new();
     if (a->loop == NULL)
         return dhole__avahi_fail(a->avahi, AVAHI_ERR_NO_MEMORY);
@@ -185,9 +183,7 @@ static void release(dhole_announcement *a)
     if (a->loop != NULL)
         a->avahi->simple_poll_free(a->loop);
     a->avahi->string_list_free(a->txt);
-    for (int i = 0; i < 2; i++)
-        if (a->pipe[i] >= 0)
-            close(a->pipe[i]);
+    dhole__pipe_close(a->pipe);
     free(a);
 }
 

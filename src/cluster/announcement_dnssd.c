@@ -1,7 +1,6 @@
 #include <arpa/inet.h>
 #include <dns_sd.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/discovery.h"
 #include "cluster/dnssd.h"
@@ -89,15 +89,12 @@ static void write_txt(dhole_announcement *a, const struct dhole__txt *txt)
 
 static dhole_err start(dhole_announcement *a)
 {
+    dhole_err err = dhole__pipe_open(a->pipe, 0);
     DNSServiceErrorType error;
     int failed;
 
-    if (dhole__sys.pipe(a->pipe) < 0) {
-        a->pipe[0] = a->pipe[1] = -1;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for the announcement");
-    }
-    for (int i = 0; i < 2; i++)
-        fcntl(a->pipe[i], F_SETFD, FD_CLOEXEC);
+    if (err)
+        return err;
     error = announce(a);
     if (error != kDNSServiceErr_NoError)
         return dhole__dnssd_fail(error);
@@ -112,9 +109,7 @@ static dhole_err start(dhole_announcement *a)
 static void release(dhole_announcement *a)
 {
     withdraw(a);
-    for (int i = 0; i < 2; i++)
-        if (a->pipe[i] >= 0)
-            close(a->pipe[i]);
+    dhole__pipe_close(a->pipe);
     free(a);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/host_name.h"
 #include "cluster/own_addresses.h"
@@ -24,19 +25,6 @@ static int any_key(void *arg, const dhole_pin *pin)
 {
     (void)arg, (void)pin;
     return 1;
-}
-
-static dhole_err make_pipe(int fds[2])
-{
-    if (dhole__sys.pipe(fds) < 0) {
-        fds[0] = fds[1] = -1;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    }
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-    }
-    return DHOLE_OK;
 }
 
 static dhole_err listen_at(struct dhole_pairing *pairing, const char *address)
@@ -103,9 +91,9 @@ dhole_err dhole_pair(const dhole_identity *identity, const char *name, const cha
     pthread_mutex_init(&pairing->lock, NULL);
     err = check(name, valid_s, pairing->name);
     if (!err)
-        err = make_pipe(pairing->stop);
+        err = dhole__pipe_open(pairing->stop, O_NONBLOCK);
     if (!err)
-        err = make_pipe(pairing->done);
+        err = dhole__pipe_open(pairing->done, O_NONBLOCK);
     if (!err)
         err = listen_at(pairing, address);
     if (!err)
@@ -177,20 +165,13 @@ dhole_err dhole_pairing_wait(dhole_pairing *pairing, int cancel_fd, dhole_truste
     return err;
 }
 
-static void close_pipe(int fds[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-}
-
 void dhole_pairing_free(dhole_pairing *pairing)
 {
     if (pairing == NULL)
         return;
     dhole_link_listener_free(pairing->listener);
-    close_pipe(pairing->stop);
-    close_pipe(pairing->done);
+    dhole__pipe_close(pairing->stop);
+    dhole__pipe_close(pairing->done);
     pthread_mutex_destroy(&pairing->lock);
     dhole__wipe(pairing, sizeof *pairing);
     free(pairing);

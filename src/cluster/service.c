@@ -1,7 +1,6 @@
 /* The worker's service: who is let in, and the threads that answer. */
 #include "cluster/service.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/service_state.h"
 
@@ -164,10 +164,9 @@ static dhole_err start(struct dhole__service *service)
     dhole_err err;
     int error;
 
-    if (dhole__sys.pipe(service->close) != 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
-    for (int i = 0; i < 2; i++)
-        fcntl(service->close[i], F_SETFD, FD_CLOEXEC);
+    err = dhole__pipe_open(service->close, 0);
+    if (err)
+        return err;
     options.identity = service->options.identity;
     options.trusts = is_trusted;
     options.trusts_arg = service;
@@ -258,9 +257,7 @@ void dhole__service_free(struct dhole__service *service)
     }
     reap(service, true);
     dhole_link_listener_free(service->listener);
-    for (int i = 0; i < 2; i++)
-        if (service->close[i] >= 0)
-            close(service->close[i]);
+    dhole__pipe_close(service->close);
     dhole_trust_free(service->trust);
     pthread_cond_destroy(&service->changed);
     pthread_mutex_destroy(&service->mutex);

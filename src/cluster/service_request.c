@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/sys.h"
+#include "base/pipe.h"
 #include "cluster/service_state.h"
 #include "cluster/where.h"
 #include "cluster/words.h"
@@ -55,8 +55,8 @@ static dhole_err reserve(struct dhole__visit *visit)
                           request->visit->name);
     else if (visit->invited)
         err = dhole__fail(DHOLE_ERR_PROTOCOL, "the former request on this link has yet to end");
-    else if (dhole__sys.pipe(request->cancel) != 0)
-        err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot make a pipe");
+    else
+        err = dhole__pipe_open(request->cancel, 0);
     if (err == DHOLE_OK) {
         request->phase = DHOLE__SERVICE_ANSWERING;
         request->visit = visit;
@@ -83,8 +83,7 @@ static void release(struct dhole__service *service)
     struct dhole__request *request = &service->request;
 
     pthread_mutex_lock(&service->mutex);
-    close(request->cancel[0]);
-    close(request->cancel[1]);
+    dhole__pipe_close(request->cancel);
     json_decref(request->invitation);
     if (request->trust != service->trust)
         dhole_trust_free(request->trust);

@@ -1,13 +1,13 @@
 /* The program's side of a session. */
 #include "cluster/session.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/pipe.h"
 #include "base/sys.h"
 
 enum {
@@ -23,13 +23,11 @@ static dhole_err open_pipes(dhole_cluster *s)
 
     if (err)
         return err;
-    if (dhole__sys.pipe(s->stop_pipe) < 0) {
-        err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for a session");
+    err = dhole__pipe_open(s->stop_pipe, 0);
+    if (err) {
         dhole__mailbox_close(&s->box);
         return err;
     }
-    fcntl(s->stop_pipe[0], F_SETFD, FD_CLOEXEC);
-    fcntl(s->stop_pipe[1], F_SETFD, FD_CLOEXEC);
     pthread_mutex_init(&s->trust_lock, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
@@ -98,8 +96,7 @@ void dhole_cluster_free(dhole_cluster *s)
     }
     dhole__words_drop(s);
     dhole__mailbox_close(&s->box);
-    close(s->stop_pipe[0]);
-    close(s->stop_pipe[1]);
+    dhole__pipe_close(s->stop_pipe);
     pthread_mutex_destroy(&s->trust_lock);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);

@@ -1,11 +1,10 @@
 /* The group of an epoch's ranks. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/os.h"
-#include "base/sys.h"
+#include "base/pipe.h"
 #include "cluster/session.h"
 #include "cluster/where.h"
 
@@ -43,12 +42,11 @@ struct alarm {
 
 static dhole_err alarm_open(dhole_cluster *s, int cancel_fd, struct alarm *out)
 {
+    dhole_err err = dhole__pipe_open(out->pipe, 0);
     int fds[3], n = 0;
 
-    if (dhole__sys.pipe(out->pipe) < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for making a group");
-    fcntl(out->pipe[0], F_SETFD, FD_CLOEXEC);
-    fcntl(out->pipe[1], F_SETFD, FD_CLOEXEC);
+    if (err)
+        return err;
     fds[n++] = out->pipe[0];
     if (cancel_fd >= 0)
         fds[n++] = cancel_fd;
@@ -56,8 +54,7 @@ static dhole_err alarm_open(dhole_cluster *s, int cancel_fd, struct alarm *out)
         fds[n++] = s->cancel_fd;
     out->watch = dhole__watch_make(fds, n);
     if (out->watch < 0) {
-        close(out->pipe[0]);
-        close(out->pipe[1]);
+        dhole__pipe_close(out->pipe);
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot watch while making a group");
     }
     pthread_mutex_lock(&s->lock);
@@ -72,8 +69,7 @@ static void alarm_close(dhole_cluster *s, struct alarm *alarm)
     s->group_pipe = -1;
     pthread_mutex_unlock(&s->lock);
     close(alarm->watch);
-    close(alarm->pipe[0]);
-    close(alarm->pipe[1]);
+    dhole__pipe_close(alarm->pipe);
 }
 
 /* The options that the roster gives. */

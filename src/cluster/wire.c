@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 
 enum {
@@ -24,13 +25,12 @@ struct dhole__letter {
 
 dhole_err dhole__mailbox_open(struct dhole__mailbox *box)
 {
+    dhole_err err;
+
     *box = (struct dhole__mailbox){.last = &box->first};
-    if (dhole__sys.pipe(box->pipe) < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for a session");
-    for (int i = 0; i < 2; i++) {
-        fcntl(box->pipe[i], F_SETFL, O_NONBLOCK);
-        fcntl(box->pipe[i], F_SETFD, FD_CLOEXEC);
-    }
+    err = dhole__pipe_open(box->pipe, O_NONBLOCK);
+    if (err)
+        return err;
     pthread_mutex_init(&box->lock, NULL);
     return DHOLE_OK;
 }
@@ -43,8 +43,7 @@ void dhole__mailbox_close(struct dhole__mailbox *box)
         next = event->next;
         dhole__event_free(event);
     }
-    close(box->pipe[0]);
-    close(box->pipe[1]);
+    dhole__pipe_close(box->pipe);
     pthread_mutex_destroy(&box->lock);
 }
 

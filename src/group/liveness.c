@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "transport/io.h"
 
@@ -493,9 +494,7 @@ static void *watch(void *arg)
 
 static void liveness_free(struct dhole__liveness *live)
 {
-    for (int i = 0; i < 2; i++)
-        if (live->pipe[i] >= 0)
-            close(live->pipe[i]);
+    dhole__pipe_close(live->pipe);
     dhole__roll_destroy(&live->roll);
     pthread_cond_destroy(&live->changed);
     pthread_mutex_destroy(&live->lock);
@@ -504,16 +503,11 @@ static void liveness_free(struct dhole__liveness *live)
 
 static dhole_err start_thread(struct dhole__liveness *live)
 {
+    dhole_err err = dhole__pipe_open(live->pipe, O_NONBLOCK);
     int error;
 
-    if (dhole__sys.pipe(live->pipe) < 0) {
-        live->pipe[0] = live->pipe[1] = -1;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for the liveness thread");
-    }
-    for (int i = 0; i < 2; i++) {
-        fcntl(live->pipe[i], F_SETFL, O_NONBLOCK);
-        fcntl(live->pipe[i], F_SETFD, FD_CLOEXEC);
-    }
+    if (err)
+        return err;
     live->has_thread = true;
     error = pthread_create(&live->thread, NULL, watch, live);
     if (error) {

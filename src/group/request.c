@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "coll/comm.h"
 
@@ -278,26 +279,6 @@ static void *work(void *arg)
     return NULL;
 }
 
-static dhole_err open_pipe(int fds[2])
-{
-    if (dhole__sys.pipe(fds) < 0) {
-        fds[0] = fds[1] = -1;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for the non-blocking calls");
-    }
-    for (int i = 0; i < 2; i++) {
-        fcntl(fds[i], F_SETFL, O_NONBLOCK);
-        fcntl(fds[i], F_SETFD, FD_CLOEXEC);
-    }
-    return DHOLE_OK;
-}
-
-static void close_pipe(const int fds[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
-}
-
 static dhole_err open_queue(dhole_group *group)
 {
     struct dhole__queue *queue = dhole__sys.calloc(1, sizeof *queue);
@@ -308,7 +289,7 @@ static dhole_err open_queue(dhole_group *group)
         return dhole__fail_nomem(sizeof *queue, "non-blocking calls");
     queue->group = group;
     queue->users = 1;
-    err = open_pipe(queue->pipe);
+    err = dhole__pipe_open(queue->pipe, O_NONBLOCK);
     if (err)
         goto out;
     pthread_mutex_init(&queue->lock, NULL);
@@ -322,7 +303,7 @@ static dhole_err open_queue(dhole_group *group)
     err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot start the thread of the non-blocking calls");
     pthread_cond_destroy(&queue->changed);
     pthread_mutex_destroy(&queue->lock);
-    close_pipe(queue->pipe);
+    dhole__pipe_close(queue->pipe);
 out:
     free(queue);
     return err;
@@ -445,7 +426,7 @@ void dhole__queue_close(dhole_group *group)
             group, dhole__fail(err, "rank %d was lost: it left the group with %d calls outstanding",
                                group->rank, outstanding));
     pthread_join(queue->thread, NULL);
-    close_pipe(queue->pipe);
+    dhole__pipe_close(queue->pipe);
     pthread_mutex_lock(&queue->lock);
     queue->group = NULL;
     release(queue);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/sys.h"
+#include "base/pipe.h"
 #include "group/call.h"
 #include "group/liveness.h"
 #include "group/regroup.h"
@@ -274,17 +274,6 @@ static dhole_err check_broken(dhole_group *group, struct dhole__liveness *live)
     return DHOLE_OK;
 }
 
-static dhole_err open_bell(int bell[2])
-{
-    if (dhole__sys.pipe(bell) < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for dhole_shrink");
-    for (int i = 0; i < 2; i++) {
-        fcntl(bell[i], F_SETFL, O_NONBLOCK);
-        fcntl(bell[i], F_SETFD, FD_CLOEXEC);
-    }
-    return DHOLE_OK;
-}
-
 dhole_err dhole_shrink(dhole_group *group, dhole_group **out)
 {
     struct dhole__liveness *live = group->backend->liveness(group);
@@ -294,7 +283,7 @@ dhole_err dhole_shrink(dhole_group *group, dhole_group **out)
 
     if (err)
         return err;
-    err = open_bell(s.bell);
+    err = dhole__pipe_open(s.bell, O_NONBLOCK);
     if (err)
         return err;
     s.deadline = dhole__deadline_in(time_ms);
@@ -306,7 +295,6 @@ dhole_err dhole_shrink(dhole_group *group, dhole_group **out)
         close_built(&s);
     else
         *out = s.built;
-    close(s.bell[0]);
-    close(s.bell[1]);
+    dhole__pipe_close(s.bell);
     return err ? dhole__fail_in(err, "cannot shrink the group") : DHOLE_OK;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "transport/mem/mem.h"
 
@@ -161,9 +162,8 @@ static void mem_shutdown(struct dhole__conn *conn)
 
 static void pair_free(struct mem_pair *pair)
 {
-    for (int i = 0; i < 4; i++)
-        if (pair->end[i / 2].pipe[i % 2] >= 0)
-            close(pair->end[i / 2].pipe[i % 2]);
+    dhole__pipe_close(pair->end[0].pipe);
+    dhole__pipe_close(pair->end[1].pipe);
     pthread_mutex_destroy(&pair->lock);
     free(pair);
 }
@@ -190,33 +190,22 @@ static const struct dhole__conn_ops mem_ops = {
     .close = mem_close,
 };
 
-static int open_pipe(int fds[2])
-{
-    if (dhole__sys.pipe(fds) < 0) {
-        fds[0] = fds[1] = -1;
-        return -1;
-    }
-    for (int i = 0; i < 2; i++)
-        if (fcntl(fds[i], F_SETFL, O_NONBLOCK) < 0 || fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0)
-            return -1;
-    return 0;
-}
-
 dhole_err dhole__mem_pair(struct dhole__conn *out[static 2])
 {
     struct mem_pair *pair = dhole__sys.calloc(1, sizeof *pair);
-    int failed = 0;
+    dhole_err err = DHOLE_OK;
 
     if (pair == NULL)
         return dhole__fail_nomem(sizeof *pair, "an in-process connection");
     pthread_mutex_init(&pair->lock, NULL);
     pair->open_ends = 2;
     for (int i = 0; i < 2; i++) {
-        pair->end[i] = (struct mem_conn){.base.ops = &mem_ops, .pair = pair, .side = i};
-        failed |= open_pipe(pair->end[i].pipe);
+        pair->end[i] =
+            (struct mem_conn){.base.ops = &mem_ops, .pair = pair, .side = i, .pipe = {-1, -1}};
+        if (!err)
+            err = dhole__pipe_open(pair->end[i].pipe, O_NONBLOCK);
     }
-    if (failed) {
-        dhole_err err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for an in-process connection");
+    if (err) {
         pair_free(pair);
         return err;
     }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/pipe.h"
 #include "base/sys.h"
 #include "transport/transport.h"
 
@@ -78,16 +79,13 @@ static void hub_release(struct hub *hub)
 
 static dhole_err port_open(struct port *port)
 {
+    dhole_err err;
+
     if (port->open)
         return dhole__fail(DHOLE_ERR_CONFIG, "another thread is this rank already");
-    if (dhole__sys.pipe(port->pipe) < 0)
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "pipe for an in-process rank");
-    for (int i = 0; i < 2; i++) {
-        fcntl(port->pipe[i], F_SETFL, O_NONBLOCK);
-        fcntl(port->pipe[i], F_SETFD, FD_CLOEXEC);
-    }
-    port->open = true;
-    return DHOLE_OK;
+    err = dhole__pipe_open(port->pipe, O_NONBLOCK);
+    port->open = !err;
+    return err;
 }
 
 static dhole_err mem_open(struct dhole__transport *transport,
@@ -189,8 +187,7 @@ static void mem_close_transport(struct dhole__transport *transport)
         dhole__conn_close(port->waiting[i]);
     port->count = 0;
     port->open = false;
-    close(port->pipe[0]);
-    close(port->pipe[1]);
+    dhole__pipe_close(port->pipe);
     mem->hub->users--;
     hub_release(mem->hub);
     pthread_mutex_unlock(&lock);
