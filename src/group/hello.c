@@ -205,6 +205,11 @@ static dhole_err compare(const struct dhole__hello_text *ours,
     return err ? dhole__fail_in(err, "backend shm is for the ranks of one host") : DHOLE_OK;
 }
 
+static dhole_err malformed(void)
+{
+    return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed hello");
+}
+
 static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
 {
     if (version_of(theirs) != dhole__protocol_version)
@@ -213,8 +218,16 @@ static dhole_err check_head(const struct dhole__hello_text *theirs, int peer)
     if (rank_of(theirs) != (unsigned)peer || session_length(theirs) > dhole__session_max ||
         agreement_length(theirs) > dhole__agreement_max ||
         host_length(theirs) > dhole__host_text_max || lanes_of(theirs) > DHOLE__LANES_RDMA)
-        return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed hello");
+        return malformed();
     return DHOLE_OK;
+}
+
+/* The other texts must be equal to ours; this one is handed on as a string. */
+static dhole_err check_host(const struct dhole__hello_text *theirs)
+{
+    struct dhole__quote host = host_of(theirs);
+
+    return memchr(host.text, '\0', host.length) != NULL ? malformed() : DHOLE_OK;
 }
 
 void dhole__hello_start(struct dhole__hello *hello, struct dhole__conn *control,
@@ -251,7 +264,8 @@ dhole_err dhole__hello_step(struct dhole__hello *hello, bool *done)
     if (dhole__io_left(&hello->io[0]) > 0 || dhole__io_left(&hello->io[1]) > 0)
         return DHOLE_OK;
     *done = true;
-    return compare(&hello->ours, &hello->theirs);
+    err = check_host(&hello->theirs);
+    return err ? err : compare(&hello->ours, &hello->theirs);
 }
 
 bool dhole__hello_shares_memory(const struct dhole__hello *hello)
