@@ -23,10 +23,11 @@ extern "C" {
  * A link with 0 lanes has CONTROL alone.
  *
  * One thread may send and another one receive on each channel at the same time, all channels side
- * by side. A call that fails breaks its channel, and with DHOLE_ERR_AUTH, _PROTOCOL or _PEER_LOST
- * the link: every later call repeats the error. Nothing breaks by DHOLE_ERR_INVALID, by
- * DHOLE_ERR_LIMIT of a send, nor by DHOLE_ERR_TIMEOUT or _CANCELLED of a dhole_link_recv to which
- * nothing of a message has come. Nothing of a message is released unless it is authentic. */
+ * by side. A call that fails breaks its channel, and with DHOLE_ERR_AUTH, _PROTOCOL, _PEER_LOST or
+ * a receive's _LIMIT the link: every later call repeats the error. Nothing breaks by
+ * DHOLE_ERR_INVALID, by DHOLE_ERR_LIMIT of a send that this side refuses, nor by DHOLE_ERR_TIMEOUT
+ * or _CANCELLED of a dhole_link_recv to which nothing of a message has come. Nothing of a message
+ * is released unless it is authentic. */
 typedef struct dhole_link dhole_link;
 typedef struct dhole_link_listener dhole_link_listener;
 
@@ -56,7 +57,8 @@ typedef struct dhole_link_options {
     int rank, size;
     /* Lanes of BULK, 0..DHOLE_LANES_MAX, asked for by the side that connects; 0: CONTROL alone. */
     int lanes;
-    /* A larger message is refused before it is taken or allocated; 0 is 256 MiB. */
+    /* A larger message is refused by the sender, which knows this, or else before it is taken or
+     * allocated: DHOLE_ERR_LIMIT on both sides, which quotes size and limit. 0 is 256 MiB. */
     size_t message_max;
     /* Deadlines in milliseconds; 0 is the default: 30 s to connect, 60 s a call. */
     int64_t connect_timeout_ms, timeout_ms;
@@ -83,17 +85,25 @@ typedef struct dhole_message {
 
 /* Connects to "host:port" or "[v6]:port" and says hello; blocks until the link is up or the
  * connect deadline. DHOLE_ERR_AUTH: the key is another one. DHOLE_ERR_MISMATCH quotes both
- * sides. The caller frees *out with dhole_link_free. */
+ * sides. The caller frees *out with dhole_link_free.
+ *
+ * Several addresses of the same peer, at most DHOLE_LANES_MAX, are separated by commas, and share
+ * the load: lane i of BULK goes to address i modulo their number, CONTROL and MESSAGES to the first
+ * that answers. An address that no lane is for stands in for others at the beginning only. One that
+ * a lane is for and that does not answer is named: DHOLE_ERR_PEER_LOST, or DHOLE_ERR_TIMEOUT after
+ * 5 s. A lane that is lost later ends the link with DHOLE_ERR_PEER_LOST on both sides, which names
+ * it and its address on the side that finds it lost. Nothing goes on over the others. */
 dhole_err dhole_link_connect(const dhole_link_options *options, const char *address,
                              dhole_link **out);
 
-/* Listens at "host:port", port 0 for a free one; `options` are those of each link that is accepted,
- * and stay the caller's. Strangers who stall or talk rubbish cost a slot for a few seconds, and
- * never keep a trusted peer waiting. */
+/* Listens at "host:port", port 0 for a free one, or at several such, separated by commas; `options`
+ * are those of each link that is accepted, and stay the caller's. Strangers who stall or talk
+ * rubbish cost a slot for a few seconds, and never keep a trusted peer waiting. */
 dhole_err dhole_link_listen(const dhole_link_options *options, const char *address,
                             dhole_link_listener **out);
 
-/* The address with the port that was taken; valid until the listener is freed. */
+/* The addresses with the ports that were taken, as dhole_link_connect takes them; valid until the
+ * listener is freed. */
 const char *dhole_link_listener_address(const dhole_link_listener *listener);
 
 /* The next link that is up. Handshakes make progress in this call alone. Who is refused is logged,

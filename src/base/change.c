@@ -30,6 +30,17 @@ static dhole_err make_directories_above(const char *path)
     return DHOLE_OK;
 }
 
+/* Who may put a link into the directory must not have this user write elsewhere. */
+static dhole_err check_link(const char *path)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0 || !S_ISLNK(st.st_mode) || st.st_uid == geteuid() || st.st_uid == 0)
+        return DHOLE_OK;
+    return dhole__fail(DHOLE_ERR_AUTH, "%s is a symbolic link of another user, number %lu", path,
+                       (unsigned long)st.st_uid);
+}
+
 static dhole_err name_files(const char *path, struct dhole__change *change)
 {
     char *target = realpath(path, NULL);
@@ -74,8 +85,10 @@ static bool take_turn(const struct dhole__change *change)
 dhole_err dhole__change_begin(const char *path, struct dhole__change *out)
 {
     dhole__deadline deadline = dhole__deadline_in(turn_ms);
-    dhole_err err = name_files(path, out);
+    dhole_err err = check_link(path);
 
+    if (!err)
+        err = name_files(path, out);
     if (!err)
         err = make_directories_above(out->path);
     while (!err) {

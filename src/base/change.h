@@ -12,7 +12,8 @@ struct dhole__change {
 };
 
 /* Makes the directories above `path` that are not there, mode 0700, and waits until no other
- * process or thread changes the file: DHOLE_ERR_TIMEOUT after 10 s. */
+ * process or thread changes the file: DHOLE_ERR_TIMEOUT after 10 s. DHOLE_ERR_AUTH when `path` is
+ * a link of another user's. */
 DHOLE__MUST_CHECK dhole_err dhole__change_begin(const char *path, struct dhole__change *out);
 
 /* Gives the file this content and mode; it is what it was if that fails. Ends the change. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -34,6 +35,36 @@ const char *dhole_error_message(void)
     return message;
 }
 
+/* Bytes of the printable character at `at` (RFC 3629), 0 when there is none. */
+static int character(const unsigned char *at)
+{
+    static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000}; /* after the controls of C1 */
+    int n = *at >= 0xf0 ? 4 : *at >= 0xe0 ? 3 : 2;
+    uint32_t code = *at & (0xffU >> (n + 1));
+
+    if (*at < 0x80)
+        return *at >= ' ' && *at != 0x7f;
+    for (int i = 1; i < n; i++) {
+        if ((at[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (at[i] & 0x3fU);
+    }
+    return *at >= 0xc2 && *at < 0xf8 && code >= least[n] && code >> 11 != 0xd800 >> 11 &&
+                   code <= 0x10ffff
+               ? n
+               : 0;
+}
+
+void dhole__disarm(char *text)
+{
+    while (*text != '\0') {
+        int n = character((const unsigned char *)text);
+        if (n == 0)
+            *text = '?';
+        text += n > 0 ? n : 1;
+    }
+}
+
 /* Formats into a second buffer first, as an argument may be the old message. */
 static void set_message(const char *format, va_list args, const char *tail)
 {
@@ -46,6 +77,7 @@ static void set_message(const char *format, va_list args, const char *tail)
         n = sizeof text - 1;
     if (tail != NULL)
         snprintf(text + n, sizeof text - (size_t)n, ": %s", tail);
+    dhole__disarm(text);
     memcpy(message, text, sizeof text);
 }
 

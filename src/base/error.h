@@ -19,6 +19,10 @@ dhole_err dhole__fail_errno(dhole_err err, const char *format, ...) DHOLE__PRINT
 /* Out of memory while getting `bytes` for `what`. */
 dhole_err dhole__fail_nomem(size_t bytes, const char *what);
 
+/* Puts ? in place of what is no printable UTF-8. What peers say ends in messages, logs and notes to
+ * others: a terminal would obey its control characters, and JSON takes no half of a character. */
+void dhole__disarm(char *text);
+
 /* Keeps this thread's message over something that may overwrite it, such as closing. */
 enum { dhole__message_max = 1024 };
 void dhole__message_save(char text[static dhole__message_max]);

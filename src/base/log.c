@@ -49,5 +49,6 @@ void dhole__log(enum dhole__log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(line + n, sizeof line - (size_t)n, format, args);
     va_end(args);
+    dhole__disarm(line);
     fprintf(stderr, "%s\n", line);
 }

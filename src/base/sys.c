@@ -29,6 +29,7 @@ struct dhole__sys dhole__sys = {
     .recv = recv,
     .sendmsg = sendmsg,
     .recvmsg = recvmsg,
+    .getaddrinfo = getaddrinfo,
     .poll = poll,
     .pipe = pipe,
     .write = write,

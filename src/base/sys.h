@@ -4,6 +4,7 @@
 #ifndef DHOLE_BASE_SYS_H
 #define DHOLE_BASE_SYS_H
 
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -29,6 +30,8 @@ struct dhole__sys {
     ssize_t (*recv)(int fd, void *data, size_t size, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
     ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
+    int (*getaddrinfo)(const char *host, const char *port, const struct addrinfo *hints,
+                       struct addrinfo **out);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
     int (*pipe)(int fds[2]);
     ssize_t (*write)(int fd, const void *data, size_t size);

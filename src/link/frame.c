@@ -1,10 +1,18 @@
 #include "link/frame.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/bytes.h"
 
-enum { magic = 0xd402 };
+enum { magic = 0xd402, refusal_magic = 0xd403 };
+
+const char *dhole__channel_name(dhole_channel channel)
+{
+    static const char *const names[] = {"CONTROL", "MESSAGES", "BULK"};
+
+    return names[channel];
+}
 
 size_t dhole_message_size(const dhole_message *message)
 {
@@ -65,4 +73,36 @@ dhole_err dhole__frame_decode_shape(const uint8_t *in, size_t most, dhole_messag
         return dhole__fail(DHOLE_ERR_LIMIT, "a message of %s%zu bytes came: at most %zu are taken",
                            *size == SIZE_MAX ? "at least " : "", *size, most);
     return DHOLE_OK;
+}
+
+void dhole__refusal_encode(dhole_channel channel, size_t size, size_t most,
+                           uint8_t out[static dhole__frame_head])
+{
+    memset(out, 0, dhole__frame_head);
+    dhole__put16(out, refusal_magic);
+    out[2] = (uint8_t)channel;
+    dhole__put64(out + 8, size == SIZE_MAX ? UINT64_MAX : size);
+    dhole__put64(out + 16, most);
+}
+
+bool dhole__refusal_is(const uint8_t in[static dhole__frame_head])
+{
+    return dhole__get16(in) == refusal_magic;
+}
+
+dhole_err dhole__refusal_decode(const uint8_t in[static dhole__frame_head])
+{
+    static const uint8_t zero[5];
+    uint64_t size = dhole__get64(in + 8), most = dhole__get64(in + 16);
+
+    if (in[2] > DHOLE_CHANNEL_BULK || memcmp(in + 3, zero, sizeof zero) != 0 || size <= most)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a malformed refusal");
+    if (size == UINT64_MAX)
+        return dhole__fail(DHOLE_ERR_LIMIT,
+                           "it refused a message of more bytes than can be addressed on %s: it "
+                           "takes at most %" PRIu64,
+                           dhole__channel_name((dhole_channel)in[2]), most);
+    return dhole__fail(DHOLE_ERR_LIMIT,
+                       "it refused a message of %" PRIu64 " bytes on %s: it takes at most %" PRIu64,
+                       size, dhole__channel_name((dhole_channel)in[2]), most);
 }

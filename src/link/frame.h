@@ -4,6 +4,8 @@
 #ifndef DHOLE_LINK_FRAME_H
 #define DHOLE_LINK_FRAME_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "dhole/link.h"
 
@@ -23,5 +25,18 @@ DHOLE__MUST_CHECK dhole_err dhole__frame_decode(const uint8_t in[static dhole__f
  * that is more than `most`. */
 DHOLE__MUST_CHECK dhole_err dhole__frame_decode_shape(const uint8_t *in, size_t most,
                                                       dhole_message *message, size_t *size);
+
+/* What a side says on CONTROL, in place of a header, when it has refused a message, and then ends
+ * the link: u16 0xd403; u8 channel; five zero bytes; u64 the message's size, all ones where that is
+ * too large to address; u64 the most that is taken. */
+void dhole__refusal_encode(dhole_channel channel, size_t size, size_t most,
+                           uint8_t out[static dhole__frame_head]);
+bool dhole__refusal_is(const uint8_t in[static dhole__frame_head]);
+
+/* DHOLE_ERR_LIMIT in words; DHOLE_ERR_PROTOCOL when it is malformed. */
+DHOLE__MUST_CHECK dhole_err dhole__refusal_decode(const uint8_t in[static dhole__frame_head]);
+
+/* As link.h calls it. */
+const char *dhole__channel_name(dhole_channel channel);
 
 #endif

@@ -13,16 +13,27 @@
 #include "seal/seal.h"
 #include "transport/rails.h"
 
+dhole_link *dhole__link_alloc(void)
+{
+    dhole_link *link = dhole__sys.calloc(1, sizeof *link);
+
+    if (link == NULL)
+        return NULL;
+    pthread_mutex_init(&link->lock, NULL);
+    dhole__turn_init(&link->send_turn);
+    dhole__turn_init(&link->recv_turn);
+    return link;
+}
+
 dhole_err dhole__link_new(const struct dhole__link_terms *terms,
                           const struct dhole__link_hello *hello, struct dhole__conn *control,
                           struct dhole__conn *wire, dhole_link **out)
 {
     const dhole_link_options *options = &terms->options;
-    dhole_link *link = dhole__sys.calloc(1, sizeof *link);
+    dhole_link *link = dhole__link_alloc();
 
     if (link == NULL)
         return dhole__fail_nomem(sizeof *link, "a link");
-    pthread_mutex_init(&link->lock, NULL);
     link->channel[DHOLE_CHANNEL_CONTROL] = control;
     link->wire[0] = wire;
     dhole__tls_pin(control, &link->pin);
@@ -54,7 +65,7 @@ dhole_err dhole__link_join(dhole_link *link)
     dhole_err err = DHOLE_OK;
 
     for (int i = 0; i < link->bulk_lanes; i++)
-        address[i] = link->address;
+        address[i] = link->lane_address[1 + i];
     if (link->bulk_lanes == 1)
         link->channel[DHOLE_CHANNEL_BULK] = link->lane[1];
     else if (link->bulk_lanes > 1)
@@ -106,7 +117,8 @@ dhole_err dhole__link_check(dhole_link *link, dhole_channel channel)
 
 dhole_err dhole__link_break(dhole_link *link, dhole_channel channel, dhole_err err)
 {
-    bool whole = err == DHOLE_ERR_AUTH || err == DHOLE_ERR_PROTOCOL || err == DHOLE_ERR_PEER_LOST;
+    bool whole = err == DHOLE_ERR_AUTH || err == DHOLE_ERR_PROTOCOL || err == DHOLE_ERR_LIMIT ||
+                 err == DHOLE_ERR_PEER_LOST;
 
     pthread_mutex_lock(&link->lock);
     if (whole)
@@ -141,6 +153,8 @@ void dhole_link_free(dhole_link *link)
         dhole__conn_close(link->lane[i]);
     for (int i = dhole__channel_count - 1; i >= 0; i--)
         dhole__conn_close(link->channel[i]);
+    dhole__turn_destroy(&link->recv_turn);
+    dhole__turn_destroy(&link->send_turn);
     pthread_mutex_destroy(&link->lock);
     free(link);
 }

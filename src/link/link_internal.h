@@ -8,6 +8,7 @@
 #include "dhole/link.h"
 #include "link/frame.h"
 #include "link/hello.h"
+#include "link/turn.h"
 #include "seal/fault.h"
 #include "transport/conn.h"
 #include "transport/tcp/tcp.h"
@@ -36,6 +37,7 @@ struct dhole_link {
     dhole_pin pin;
     int rank;
     char address[dhole__address_text_max], own_address[dhole__address_text_max];
+    char lane_address[dhole__link_lanes_max][dhole__address_text_max]; /* the other side's */
 
     size_t message_max, peer_message_max;
     int64_t timeout_ms;
@@ -44,12 +46,18 @@ struct dhole_link {
     uint64_t sent_number[dhole__channel_count];
     struct dhole__inbox inbox[dhole__channel_count];
 
+    /* Of CONTROL alone, where the library says something of its own too. */
+    struct dhole__turn send_turn, recv_turn;
+
     pthread_mutex_t lock; /* over the faults */
     struct dhole__fault fault, channel_fault[dhole__channel_count];
     atomic_bool faulty[dhole__channel_count]; /* there is one to look for */
 
     _Atomic uint64_t sent_bytes, received_bytes, sent_messages, received_messages;
 };
+
+/* A link that has no channel yet; NULL for want of memory. */
+dhole_link *dhole__link_alloc(void);
 
 /* A link whose sides have said hello, over `control`, which it owns on success. Its lanes are yet
  * to be put into `lane`, and then joined. */

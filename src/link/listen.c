@@ -13,20 +13,23 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "link/dial.h"
 #include "link/link_internal.h"
 #include "seal/seal.h"
 
 enum {
     calls_max = 128,
-    preamble_ms = 2000,  /* for a caller to say what it wants */
-    handshake_ms = 5000, /* for the rest */
-    loud_max = 20        /* refusals that are logged as warnings in loud_ns */
+    of_one_key_max = calls_max / 4, /* that have shown it */
+    preamble_ms = 2000,             /* for a caller to say what it wants */
+    handshake_ms = 5000,            /* for the rest */
+    loud_max = 20                   /* refusals of a kind that are logged in loud_ns */
 };
 
 static const int64_t loud_ns = INT64_C(10000000000);
@@ -44,6 +47,7 @@ struct call {
 
     struct dhole__link_hello hello;
     uint8_t token[dhole__link_token_size]; /* from HELLO on */
+    dhole_pin pin;                         /* from HELLO on */
     dhole_link *link;                      /* from LANES on */
 
     struct call *control; /* of a lane, from MATCHED on */
@@ -54,10 +58,10 @@ struct call {
 
 struct dhole_link_listener {
     struct dhole__link_terms terms;
-    int fd;
-    char address[dhole__address_text_max];
+    int fd[DHOLE_LANES_MAX], fds;
+    char address[DHOLE_LANES_MAX * dhole__address_text_max];
     struct call call[calls_max];
-    int loud; /* refusals logged since then */
+    int loud[2]; /* refusals since then, before and after they had said what they wanted */
     int64_t loud_since;
 };
 
@@ -85,7 +89,25 @@ static dhole_err start_tls(const dhole_link_listener *l, struct call *call)
                                    DHOLE__SEAL_SERVER, &call->conn);
 }
 
-static dhole_err step_tls(const dhole_link_listener *l, struct call *call)
+/* A machine that is trusted, and calls again and again without saying more, displaces itself. */
+static void limit_key(dhole_link_listener *l, const struct call *last)
+{
+    struct call *oldest = NULL;
+    int others = 0;
+
+    for (struct call *call = l->call; call < l->call + calls_max; call++) {
+        if (call == last || (call->stage != HELLO && call->stage != LANES) ||
+            memcmp(&call->pin, &last->pin, sizeof call->pin) != 0)
+            continue;
+        others++;
+        if (oldest == NULL || call->deadline < oldest->deadline)
+            oldest = call;
+    }
+    if (others >= of_one_key_max)
+        hang_up(l, oldest);
+}
+
+static dhole_err step_tls(dhole_link_listener *l, struct call *call)
 {
     bool done;
     dhole_err err = dhole__tls_step(call->conn, &done);
@@ -94,6 +116,8 @@ static dhole_err step_tls(const dhole_link_listener *l, struct call *call)
         return err;
     if (RAND_bytes(call->token, sizeof call->token) != 1)
         return dhole__fail(DHOLE_ERR_SYSTEM, "OpenSSL has no random bytes");
+    dhole__tls_pin(call->conn, &call->pin);
+    limit_key(l, call);
     call->stage = HELLO;
     dhole__link_hello_start(&call->hello, call->conn, &l->terms, 0, call->token);
     return DHOLE_OK;
@@ -192,6 +216,7 @@ static dhole_err end_proof(struct call *call)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "a lane began with other bytes");
     control->link->lane[call->lane] = call->conn;
     control->link->wire[1 + call->lane] = call->wire;
+    memcpy(control->link->lane_address[call->lane], call->peer, sizeof call->peer);
     call->conn = NULL;
     call->control = NULL;
     call->stage = FREE;
@@ -240,15 +265,16 @@ static dhole_err step(dhole_link_listener *l, struct call *call)
 /* Who did not even say what it wants is not worth a warning, nor may strangers fill the log. */
 static void log_refusal(dhole_link_listener *l, const struct call *call)
 {
-    enum dhole__log_level level = DHOLE__LOG_INFO;
+    bool wants = call->stage != PREAMBLE;
+    enum dhole__log_level level = wants ? DHOLE__LOG_WARN : DHOLE__LOG_INFO;
     int64_t now = dhole__now();
 
     if (now - l->loud_since > loud_ns) {
         l->loud_since = now;
-        l->loud = 0;
+        memset(l->loud, 0, sizeof l->loud);
     }
-    if (call->stage != PREAMBLE && l->loud++ < loud_max)
-        level = DHOLE__LOG_WARN;
+    if (l->loud[wants]++ >= loud_max)
+        level = DHOLE__LOG_DEBUG;
     dhole__log(level, "refused a connection from %s: %s", call->peer, dhole_error_message());
 }
 
@@ -281,17 +307,26 @@ static struct call *least(dhole_link_listener *l)
     return least;
 }
 
-/* A free place, which may have been somebody's; NULL when there is none. */
+static struct call *find_free(dhole_link_listener *l)
+{
+    for (int i = 0; i < calls_max; i++)
+        if (l->call[i].stage == FREE)
+            return &l->call[i];
+    return NULL;
+}
+
+/* A free place, which may have been somebody's; NULL when there is none. Who is to make way is
+ * heard once more: it may have said something since it was heard last. */
 static struct call *find_place(dhole_link_listener *l)
 {
     struct call *call;
 
-    for (int i = 0; i < calls_max; i++)
-        if (l->call[i].stage == FREE)
-            return &l->call[i];
-    call = least(l);
-    if (call != NULL)
-        hang_up(l, call);
+    while ((call = find_free(l)) == NULL && (call = least(l)) != NULL) {
+        enum stage before = call->stage;
+        drive(l, call);
+        if (call->stage == before)
+            hang_up(l, call);
+    }
     return call;
 }
 
@@ -319,12 +354,12 @@ static bool is_scarcity(int error)
     return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
 }
 
-/* Takes what has come in, at most as many as there are places, so that the others are not
- * forgotten. */
-static dhole_err take_all(dhole_link_listener *l)
+/* Takes what has come in at one address, at most as many as there are places, so that the others
+ * are not forgotten. */
+static dhole_err take_all_at(dhole_link_listener *l, int listen_fd)
 {
     for (int i = 0; i < calls_max; i++) {
-        int fd = dhole__sys.accept(l->fd, NULL, NULL);
+        int fd = dhole__sys.accept(listen_fd, NULL, NULL);
         int error = errno;
         struct call *victim;
         if (fd >= 0) {
@@ -342,6 +377,15 @@ static dhole_err take_all(dhole_link_listener *l)
         hang_up(l, victim);
     }
     return DHOLE_OK;
+}
+
+static dhole_err take_all(dhole_link_listener *l)
+{
+    dhole_err err = DHOLE_OK;
+
+    for (int i = 0; i < l->fds && !err; i++)
+        err = take_all_at(l, l->fd[i]);
+    return err;
 }
 
 /* What to poll for to step this call; false: nothing, it can be stepped now. */
@@ -363,11 +407,13 @@ static bool arm(const struct call *call, struct pollfd *pfd)
 /* Until something happens to a call, someone calls, or a deadline passes. */
 static dhole_err sleep_on_calls(const dhole_link_listener *l, dhole__deadline deadline)
 {
-    struct pollfd pfds[2 + calls_max] = {{.fd = l->terms.options.cancel_fd, .events = POLLIN},
-                                         {.fd = l->fd, .events = POLLIN}};
-    int n = 2;
+    struct pollfd pfds[1 + DHOLE_LANES_MAX + calls_max] = {
+        {.fd = l->terms.options.cancel_fd, .events = POLLIN}};
+    int n = 1;
     dhole_err err;
 
+    for (int i = 0; i < l->fds; i++)
+        pfds[n++] = (struct pollfd){.fd = l->fd[i], .events = POLLIN};
     for (int i = 0; i < calls_max; i++) {
         const struct call *call = &l->call[i];
         if (call->stage == FREE || call->stage == READY)
@@ -421,27 +467,40 @@ dhole_err dhole_link_accept(dhole_link_listener *l, int64_t timeout_ms, dhole_li
     return err;
 }
 
+static dhole_err listen_at(dhole_link_listener *l, const struct dhole__book *book, int i)
+{
+    char text[dhole__address_text_max];
+    size_t length;
+    const char *name = dhole__tcp_rail(book->text, i, &length);
+
+    if (dhole__tcp_listen(&book->address[i], &l->fd[i]) < 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen at %.*s", (int)length, name);
+    l->fds++;
+    dhole__tcp_own_text(l->fd[i], text);
+    length = strlen(l->address);
+    snprintf(l->address + length, sizeof l->address - length, "%s%s", i > 0 ? "," : "", text);
+    return DHOLE_OK;
+}
+
 dhole_err dhole_link_listen(const dhole_link_options *options, const char *address,
                             dhole_link_listener **out)
 {
     dhole_link_listener *l = dhole__sys.calloc(1, sizeof *l);
-    struct dhole__address where;
+    struct dhole__book book;
     dhole_err err;
 
     if (l == NULL)
         return dhole__fail_nomem(sizeof *l, "a listener");
     err = dhole__link_terms_init(&l->terms, options);
     if (!err)
-        err = dhole__tcp_resolve(address, &where);
-    if (!err && dhole__tcp_listen(&where, &l->fd) < 0)
-        err = dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen at %s", address);
-    if (err) {
-        free(l);
-        return err;
-    }
-    dhole__tcp_own_text(l->fd, l->address);
-    *out = l;
-    return DHOLE_OK;
+        err = dhole__book_read(&book, address);
+    for (int i = 0; !err && i < book.count; i++)
+        err = listen_at(l, &book, i);
+    if (err)
+        dhole_link_listener_free(l);
+    else
+        *out = l;
+    return err;
 }
 
 const char *dhole_link_listener_address(const dhole_link_listener *listener)
@@ -455,6 +514,7 @@ void dhole_link_listener_free(dhole_link_listener *listener)
         return;
     for (int i = 0; i < calls_max; i++)
         hang_up(listener, &listener->call[i]);
-    close(listener->fd);
+    for (int i = 0; i < listener->fds; i++)
+        close(listener->fd[i]);
     free(listener);
 }

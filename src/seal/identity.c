@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "seal/ossl.h"
 #include "seal/pem.h"
+#include "seal/tls.h"
 
 enum { spki_size = 91, serial_bits = 127 };
 
@@ -94,6 +95,9 @@ dhole_err dhole__identity_new(EVP_PKEY *key, dhole_identity **out)
         err = dhole__fail(DHOLE_ERR_SYSTEM, "OpenSSL writes the public key in an unusual form");
         goto fail;
     }
+    err = dhole__tls_context_new(key, identity->certificate, &identity->tls);
+    if (err)
+        goto fail;
     *out = identity;
     return DHOLE_OK;
 fail:
@@ -137,6 +141,7 @@ dhole_err dhole__identity_share(const dhole_identity *identity, dhole_identity *
     *share = *identity;
     EVP_PKEY_up_ref(share->key);
     X509_up_ref(share->certificate);
+    SSL_CTX_up_ref(share->tls);
     *out = share;
     return DHOLE_OK;
 }
@@ -145,6 +150,7 @@ void dhole_identity_free(dhole_identity *identity)
 {
     if (identity == NULL)
         return;
+    SSL_CTX_free(identity->tls);
     X509_free(identity->certificate);
     EVP_PKEY_free(identity->key); /* wipes the private number */
     free(identity);

@@ -3,6 +3,7 @@
 #define DHOLE_SEAL_IDENTITY_H
 
 #include <openssl/evp.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
 
@@ -12,6 +13,7 @@
 struct dhole_identity {
     EVP_PKEY *key;
     X509 *certificate;
+    SSL_CTX *tls; /* of all its connections: set up once, and not changed any more */
     dhole_pin pin;
 };
 

@@ -28,6 +28,8 @@ enum {
     accepted = 1,           /* the server's byte */
     certificate_max = 4096, /* ours have about 400 bytes */
     rekey_every = 1 << 20,  /* records; RFC 8446, 5.5 allows 2^24.5 */
+    asides_max = 16,        /* messages of TLS's own; and one more for so many reads */
+    reads_an_aside = 1024,
     drain_max = 64 << 10
 };
 
@@ -40,7 +42,6 @@ struct tls {
     dhole_err lower_err;  /* of the last read or write below */
     struct dhole__fault fault;
 
-    SSL_CTX *ctx;
     SSL *ssl;
     BIO_METHOD *method;
 
@@ -53,7 +54,8 @@ struct tls {
     int wants;            /* what OpenSSL waits for: SSL_ERROR_WANT_READ or _WRITE */
     bool recv_wants_send; /* a key update must go out first */
     uint64_t records;
-    uint64_t lanes; /* that a client has opened */
+    uint64_t reads, asides; /* with data; of what TLS says for itself, such as new keys */
+    uint64_t lanes;         /* that a client has opened */
 
     /* The record on its way: OpenSSL wants the same bytes again after it could not write. */
     size_t pending;
@@ -84,7 +86,10 @@ static int bio_read(BIO *bio, char *data, int length)
     size_t moved;
 
     BIO_clear_retry_flags(bio);
-    tls->lower_err = dhole__conn_recv(tls->lower, &iov, 1, &moved);
+    if (tls->asides > asides_max + tls->reads / reads_an_aside)
+        tls->lower_err = dhole__fail(DHOLE_ERR_PROTOCOL, "the peer changes keys all the time");
+    else
+        tls->lower_err = dhole__conn_recv(tls->lower, &iov, 1, &moved);
     if (tls->lower_err)
         return -1;
     if (moved == 0) {
@@ -92,6 +97,18 @@ static int bio_read(BIO *bio, char *data, int length)
         return -1;
     }
     return (int)moved;
+}
+
+/* OpenSSL goes on reading for as long as no data comes: who sends new keys without end would keep
+ * it in one call. */
+static void note_aside(int sent, int version, int type, const void *data, size_t length, SSL *ssl,
+                       void *arg)
+{
+    struct tls *tls = arg;
+
+    (void)version, (void)data, (void)length, (void)ssl;
+    if (!sent && type == SSL3_RT_HANDSHAKE && tls->stage != HANDSHAKE)
+        tls->asides++;
 }
 
 static long bio_ctrl(BIO *bio, int command, long number, void *data)
@@ -122,11 +139,13 @@ static bool is_trusted(struct tls *tls)
 }
 
 /* Stands in for OpenSSL's chain verification: trusted keys and nothing else. */
-static int verify(X509_STORE_CTX *store, void *arg)
+static int verify(X509_STORE_CTX *store, void *ignored)
 {
-    struct tls *tls = arg;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls *tls = SSL_get_app_data(ssl);
     char want[dhole__pin_text_size];
 
+    (void)ignored;
     if (dhole__pin_of_certificate(X509_STORE_CTX_get0_cert(store), &tls->presented)) {
         if (is_trusted(tls))
             return 1;
@@ -154,7 +173,7 @@ static bool set_groups(SSL_CTX *ctx)
     return SSL_CTX_set1_groups_list(ctx, "X25519");
 }
 
-static bool configure(SSL_CTX *ctx, const dhole_identity *identity, struct tls *tls)
+static bool configure(SSL_CTX *ctx, EVP_PKEY *key, X509 *certificate)
 {
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
     /* Without the records that pretend to be TLS 1.2: nothing authenticates them. */
@@ -162,29 +181,40 @@ static bool configure(SSL_CTX *ctx, const dhole_identity *identity, struct tls *
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(ctx, certificate_max);
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    SSL_CTX_set_cert_verify_callback(ctx, verify, tls);
+    SSL_CTX_set_cert_verify_callback(ctx, verify, NULL);
     return SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) &&
            SSL_CTX_set_max_proto_version(ctx, TLS1_3_VERSION) && SSL_CTX_set_num_tickets(ctx, 0) &&
            SSL_CTX_set_max_early_data(ctx, 0) &&
            SSL_CTX_set_ciphersuites(ctx, "TLS_AES_256_GCM_SHA384") && set_groups(ctx) &&
            SSL_CTX_set1_sigalgs_list(ctx, "ECDSA+SHA256") &&
            SSL_CTX_set1_client_sigalgs_list(ctx, "ECDSA+SHA256") &&
-           SSL_CTX_use_certificate(ctx, identity->certificate) &&
-           SSL_CTX_use_PrivateKey(ctx, identity->key);
+           SSL_CTX_use_certificate(ctx, certificate) && SSL_CTX_use_PrivateKey(ctx, key);
+}
+
+dhole_err dhole__tls_context_new(EVP_PKEY *key, X509 *certificate, SSL_CTX **out)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+
+    if (ctx != NULL && configure(ctx, key, certificate)) {
+        *out = ctx;
+        return DHOLE_OK;
+    }
+    SSL_CTX_free(ctx);
+    return dhole__fail_ossl(DHOLE_ERR_SYSTEM, "OpenSSL cannot set up TLS 1.3");
 }
 
 static bool make_ssl(struct tls *tls, const dhole_identity *identity, enum dhole__seal_side side)
 {
     BIO *bio;
 
-    tls->ctx = SSL_CTX_new(TLS_method());
-    if (tls->ctx == NULL || !configure(tls->ctx, identity, tls))
-        return false;
-    tls->ssl = SSL_new(tls->ctx);
+    tls->ssl = SSL_new(identity->tls);
     tls->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "dhole");
     if (tls->ssl == NULL || tls->method == NULL || !BIO_meth_set_write(tls->method, bio_write) ||
         !BIO_meth_set_read(tls->method, bio_read) || !BIO_meth_set_ctrl(tls->method, bio_ctrl))
         return false;
+    SSL_set_app_data(tls->ssl, tls);
+    SSL_set_msg_callback(tls->ssl, note_aside);
+    SSL_set_msg_callback_arg(tls->ssl, tls);
     bio = BIO_new(tls->method);
     if (bio == NULL)
         return false;
@@ -202,7 +232,6 @@ static bool make_ssl(struct tls *tls, const dhole_identity *identity, enum dhole
 static void tls_free(struct tls *tls)
 {
     SSL_free(tls->ssl);
-    SSL_CTX_free(tls->ctx);
     BIO_meth_free(tls->method);
     pthread_mutex_destroy(&tls->lock);
     dhole__wipe(tls, sizeof *tls);
@@ -313,6 +342,7 @@ static dhole_err recv_records(struct tls *tls, const struct iovec *iov, int n, s
         }
         dhole__walk_skip(&walk, got);
         *moved += got;
+        tls->reads++;
     }
     return err;
 }

@@ -14,16 +14,19 @@ enum { message_max = 1 << 14, input_max = 1 << 16 };
 
 static const uint8_t theirs[dhole__lane_key_size] = {1}, ours[dhole__lane_key_size] = {2};
 
-/* A link with one channel, whose lane reads `wire`; NULL for want of memory. */
+/* A link with one channel, whose lane reads `wire`, and CONTROL. */
 static dhole_link *link_over(dhole_channel channel, const uint8_t *wire, size_t size)
 {
-    dhole_link *link = calloc(1, sizeof *link);
+    dhole_link *link = dhole__link_alloc();
     struct dhole__conn *lower = stream_new(wire, size, size + 1);
 
     if (link == NULL || lower == NULL ||
         dhole__lane_open_keyed(lower, ours, theirs, &link->channel[channel]) != DHOLE_OK)
         abort();
-    pthread_mutex_init(&link->lock, NULL);
+    if (channel != DHOLE_CHANNEL_CONTROL)
+        link->channel[DHOLE_CHANNEL_CONTROL] = stream_new(NULL, 0, 1);
+    if (link->channel[DHOLE_CHANNEL_CONTROL] == NULL)
+        abort();
     link->message_max = message_max;
     link->timeout_ms = 60000;
     link->cancel_fd = -1;

@@ -2,9 +2,10 @@
  *
  *   link_echo PIN [NAME=VALUE...]
  *
- * trusts that pin, prints its own, and obeys lines on standard input: "listen" says the address;
- * "accept" and "call ADDRESS" make a link and serve it until each of its channels has failed. What
- * happens is a line each: "up", or an error; then "CHANNEL ERROR" for each as it fails. */
+ * trusts that pin, prints its own, and obeys lines on standard input: "listen ADDRESS" says the
+ * address; "accept" and "call ADDRESS" make a link and serve it until each of its channels has
+ * failed. What happens is a line each: "up", or an error; then "CHANNEL ERROR" for each as it
+ * fails. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -92,8 +93,8 @@ static void obey(const dhole_link_options *options, dhole_link_listener **listen
     } else if (strcmp(line, "accept") == 0) {
         err = dhole_link_accept(*listener, patience_ms, &link);
         made(err, link);
-    } else if (strcmp(line, "listen") == 0 &&
-               (err = dhole_link_listen(options, "127.0.0.1:0", listener)) == DHOLE_OK) {
+    } else if (strncmp(line, "listen ", 7) == 0 &&
+               (err = dhole_link_listen(options, line + 7, listener)) == DHOLE_OK) {
         printf("%s\n", dhole_link_listener_address(*listener));
     } else {
         printf("what is \"%s\"? %s\n", line, dhole_error_message());

@@ -35,8 +35,9 @@ RECORD_MAX = 1 << 18
 RECORDS_A_KEY = 1 << 18
 RAIL_CHUNK = RECORD_MAX
 MESSAGE_MAX = 256 << 20
-MAGIC = 0xD402
+MAGIC, REFUSAL_MAGIC = 0xD402, 0xD403
 HEADER = struct.Struct("<HBBB3xIIQ")
+REFUSAL = struct.Struct("<HB5xQQ")
 HELLO = struct.Struct("<HHHHHHIQ16s")
 # bool, uint8..uint64, int8..int64, float16, float32, float64, bfloat16, complex64
 DTYPE_SIZES = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2, 8)
@@ -353,6 +354,18 @@ def message_header(channel, number, message):
                        number) + struct.pack(f"<{len(message.shape)}Q", *message.shape)
 
 
+class TooLarge(Refused):
+    """The other side refused a message, and the link is over."""
+
+    def __init__(self, channel, size, most):
+        super().__init__(f"a message of {size} bytes on {CHANNELS[channel]}: at most {most} are taken")
+        self.channel, self.size, self.most = channel, size, most
+
+
+def refusal(channel, size, most):
+    return REFUSAL.pack(REFUSAL_MAGIC, channel, size, most)
+
+
 class Channel:
     def __init__(self, number, stream):
         self.number, self.stream = number, stream
@@ -364,6 +377,8 @@ class Channel:
 
     def recv(self):
         head = self.stream.recv(HEADER.size)
+        if self.number == CONTROL and head[:2] == REFUSAL_MAGIC.to_bytes(2, "little"):
+            raise TooLarge(*REFUSAL.unpack(head)[1:])
         magic, channel, dtype, dims, tag, zero, number = HEADER.unpack(head)
         if (magic, channel, zero, number, head[5:8]) != (MAGIC, self.number, 0, self.received, bytes(3)):
             raise Refused(f"a message header {head.hex()}")
@@ -401,13 +416,21 @@ def lane_count(bulk_lanes):
     return bulk_lanes and bulk_lanes + 1
 
 
-def connect(address, identity, pin, **hello):
+def rail(lane, count):
+    """Which of `count` addresses a lane goes to: lane 0, of MESSAGES, to the first."""
+    return max(lane - 1, 0) % count
+
+
+def connect(addresses, identity, pin, **hello):
+    """To one address, or to a list of them, over which the lanes of BULK are spread."""
+    addresses = addresses if isinstance(addresses, list) else [addresses]
     own = Hello(**hello)
-    tls = Tls(Tcp.call(address, 0), identity, False, pin)
+    tls = Tls(Tcp.call(addresses[0], 0), identity, False, pin)
     tls.send(own.encode())
     other = Hello.read(tls)
     own.check(other)
-    lanes = [Lane(Tcp.call(address, 1 + i, other.token), tls.master, i, False) for i in range(lane_count(own.lanes))]
+    lanes = [Lane(Tcp.call(addresses[rail(i, len(addresses))], 1 + i, other.token), tls.master, i, False)
+             for i in range(lane_count(own.lanes))]
     if tls.recv(1) != b"\1":
         raise Refused("the server did not say that all lanes are there")
     return Link(tls, own, other, lanes)
@@ -421,10 +444,12 @@ def read_preamble(tcp):
     return struct.unpack("<H", data[8:10])[0], data[16:]
 
 
-def accept(listener, identity, certificate, **hello):
-    """The next link of the one client that has `certificate`; nobody else may call meanwhile."""
+def accept(listeners, identity, certificate, **hello):
+    """The next link of the one client that has `certificate`; nobody else may call meanwhile, and it
+    spreads the lanes over the listeners, where there are several, as `connect` does."""
+    listeners = listeners if isinstance(listeners, list) else [listeners]
     own = Hello(token=os.urandom(16), **hello)
-    tcp = Tcp(listener.accept()[0])
+    tcp = Tcp(listeners[0].accept()[0])
     if read_preamble(tcp) != (0, NO_TOKEN):
         raise Refused("the first connection is not CONTROL")
     tls = Tls(tcp, identity, True, certificate=certificate)
@@ -432,8 +457,8 @@ def accept(listener, identity, certificate, **hello):
     other = Hello.read(tls)
     own.check(other)
     lanes = [None] * lane_count(other.lanes)
-    for _ in lanes:
-        tcp = Tcp(listener.accept()[0])
+    for i in range(len(lanes)):
+        tcp = Tcp(listeners[rail(i, len(listeners))].accept()[0])
         kind, token = read_preamble(tcp)
         if token != own.token or not 1 <= kind <= len(lanes) or lanes[kind - 1]:
             raise Refused(f"a lane {kind} with token {token.hex()}")

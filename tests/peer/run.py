@@ -25,7 +25,7 @@ sys.path.insert(0, os.path.join(HERE, os.pardir, "cli"))
 import link
 import pairing
 import vectors
-from harness import Suite, check
+from harness import Skip, Suite, check
 from link import BULK, CHANNELS, CONTROL, MESSAGES, Message
 
 PATIENCE = 120
@@ -74,12 +74,16 @@ class Echo:
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
 
+    def listen(self, address):
+        """All that it listens at."""
+        self.say("listen " + address)
+        pairs = [at.rsplit(":", 1) for at in self.line().split(",")]
+        return [(host, int(port)) for host, port in pairs]
+
     def accept(self):
-        """The port at which it takes the next link."""
+        """Where it takes the next link."""
         if not self.address:
-            self.say("listen")
-            host, port = self.line().rsplit(":", 1)
-            self.address = host, int(port)
+            self.address, = self.listen("127.0.0.1:0")
         self.say("accept")
         return self.address
 
@@ -171,6 +175,30 @@ def we_are_called(program, identity, lanes):
         finish(echo, made, lanes)
 
 
+def two_addresses(program, identity):
+    """Both ways, the lanes of BULK take turns between two addresses."""
+    try:
+        ours = [socket.create_server((host, 0)) for host in ("127.0.0.1", "127.0.0.2")]
+    except OSError as error:
+        raise Skip(f"loopback has one address: {error}") from None
+    for listener in ours:
+        listener.settimeout(PATIENCE)
+    with Echo(program, identity, lanes=3) as echo:
+        theirs = echo.listen("127.0.0.1:0,127.0.0.2:0")
+        echo.say("accept")
+        made = link.connect(theirs, identity, echo.pin, lanes=3)
+        check(echo.line() == "up", "the link is not up")
+        talk(made)
+        finish(echo, made, 3)
+        echo.say("call " + ",".join("%s:%d" % listener.getsockname() for listener in ours))
+        made = link.accept(ours, identity, made.tls.certificate)
+        check(echo.line() == "up", "the link is not up")
+        talk(made)
+        finish(echo, made, 3)
+    for listener in ours:
+        listener.close()
+
+
 def next_key(program, identity):
     """More records than one key may seal."""
     with Echo(program, identity) as echo:
@@ -248,6 +276,8 @@ def after_one(text):
 
 
 PROTOCOL, LIMIT = "DHOLE_ERR_PROTOCOL", "DHOLE_ERR_LIMIT"
+BEYOND = 2**64 - 1  # what is called the size of a message that is too large to address
+# With the error, or the size that is refused, if any.
 BAD_MESSAGES = [
     ("a magic", header(magic=0xD401) + shape(1) + b"x", PROTOCOL),
     ("a channel", header(channel=BULK) + shape(1) + b"x", PROTOCOL),
@@ -260,17 +290,27 @@ BAD_MESSAGES = [
     ("a number left out", header(number=1) + shape(1) + b"x", PROTOCOL),
     ("a number again", after_one(header(number=0) + shape(1) + b"x"), PROTOCOL),
     ("the largest number", header(number=2**64 - 1) + shape(1) + b"x", PROTOCOL),
-    ("one byte too many", header() + shape(MIB + 1), LIMIT),
-    ("a terabyte", header(dims=2) + shape(1 << 20, 1 << 20), LIMIT),
-    ("2^64 bytes", header(dims=2) + shape(1 << 32, 1 << 32), LIMIT),
-    ("2^64 elements of eight bytes", header(dtype=4) + shape(2**64 - 1), LIMIT),
-    ("a product that wraps around to little", header(dims=2, dtype=4) + shape(2**63, 2), LIMIT),
+    ("one byte too many", header() + shape(MIB + 1), MIB + 1),
+    ("a terabyte", header(dims=2) + shape(1 << 20, 1 << 20), 1 << 40),
+    ("2^64 bytes", header(dims=2) + shape(1 << 32, 1 << 32), BEYOND),
+    ("2^64 elements of eight bytes", header(dtype=4) + shape(2**64 - 1), BEYOND),
+    ("a product that wraps around to little", header(dims=2, dtype=4) + shape(2**63, 2), BEYOND),
     ("nothing, in a shape beyond all bounds", header(dims=3) + shape(2**63, 2**63, 0), None),
 ]
 
 
+def expect_refusal(made, channel, size, most):
+    """It says on CONTROL what it has refused."""
+    try:
+        made.control.recv()
+    except link.TooLarge as error:
+        check((error.channel, error.size, error.most) == (channel, size, most), str(error))
+        return
+    raise AssertionError("it did not say that it refuses that")
+
+
 def bad_message(program, identity, name, text, error):
-    """What is too long ends its channel, what is wrong the link; a good link can be made at once."""
+    """It ends the link; a good one can be made at once."""
     with Echo(program, identity, message_max=MIB) as echo:
         made = connect(echo, lanes=1)
         made.messages.stream.send(text)
@@ -278,16 +318,32 @@ def bad_message(program, identity, name, text, error):
             check(made.messages.recv().data == b"x", "the good message did not come back")
         if error is None:
             check(made.messages.recv().data == b"", "it did not come back")
-        elif error == LIMIT:
-            check(echo.ends(1) == {"messages": LIMIT}, "it is not refused")
-            exchange(made.bulk, [message(1, (MIB,))])
-        else:
+            error = "DHOLE_ERR_PEER_LOST"
+        elif error == PROTOCOL:
             refused(lambda: made.messages.recv(), name)
+        else:
+            expect_refusal(made, MESSAGES, error, MIB)
+            error = LIMIT
         made.close()
-        left = echo.ends(2 if error == LIMIT else 3)
-        lost = "DHOLE_ERR_PEER_LOST" if error in (None, LIMIT) else error
-        check(set(left.values()) == {lost}, str(left))
+        ends = echo.ends()
+        check(set(ends.values()) == {error}, str(ends))
         finish(echo, connect(echo), 0)
+
+
+def we_refuse(program, identity):
+    """It learns in words what we have refused."""
+    with Echo(program, identity) as echo:
+        made = connect(echo, lanes=1)
+        made.tls.send(link.refusal(BULK, 5000, 1000))
+        for _ in CHANNELS:
+            line = echo.line()
+            check(LIMIT in line and "5000 bytes on BULK: it takes at most 1000" in line, line)
+        made.close()
+        for text in (link.refusal(3, 5000, 1000), link.refusal(BULK, 1000, 1000)):
+            made = connect(echo)
+            made.tls.send(text)
+            check(echo.ends()["control"] == PROTOCOL, "it believes a malformed refusal")
+            made.close()
 
 
 BAD_RECORDS = [
@@ -352,8 +408,8 @@ def control_too_long(program, identity):
     with Echo(program, identity) as echo:
         made = connect(echo)
         made.tls.send(header(CONTROL) + shape(65537))
-        while "control" not in (ends := echo.ends(1)):
-            pass
+        expect_refusal(made, CONTROL, 65537, 65536)
+        ends = echo.ends()
         check(ends["control"] == LIMIT, str(ends))
         made.close()
 
@@ -415,11 +471,13 @@ def main():
         suite.case(f"we call, {lanes} lanes", we_call, *given, lanes)
     for lanes in (0, 1, 3):
         suite.case(f"we are called, {lanes} lanes", we_are_called, *given, lanes)
+    suite.case("two addresses", two_addresses, *given)
     suite.case("the next key", next_key, *given)
     suite.case("wrong keys", wrong_key, *given)
     suite.case("hellos that differ", differing_hello, *given)
     suite.case("lanes that are not the link's", bad_lanes, *given)
     suite.case("a control message too long", control_too_long, *given)
+    suite.case("what we refuse", we_refuse, *given)
     for name, text, error in BAD_MESSAGES:
         suite.case(f"message: {name}", bad_message, *given, name, text, error)
     for name, make in BAD_RECORDS:

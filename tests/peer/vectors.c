@@ -179,6 +179,14 @@ TEST(message)
     expect("message", bytes, head + sizeof elements);
 }
 
+TEST(refusal)
+{
+    uint8_t bytes[dhole__frame_head];
+
+    dhole__refusal_encode(DHOLE_CHANNEL_BULK, 300 << 20, 256 << 20, bytes);
+    expect("refusal", bytes, sizeof bytes);
+}
+
 TEST(pairing)
 {
     struct dhole__token token = {.expiry = 1800000000, .count = 2}, decoded;

@@ -53,6 +53,7 @@ def compute():
         "record-1": seal_at(secret, 1, message),
         "record-262143": seal_at(secret, 262143, b"last"),
         "record-262144": seal_at(secret, 262144, b"first"),
+        "refusal": link.refusal(link.BULK, 300 << 20, 256 << 20),
         "pairing-joiner": pairing.proof(PAIRING_SECRET, pairing.JOINER, EXPORTER, JOINER_PIN, MAKER_PIN),
         "pairing-maker": pairing.proof(PAIRING_SECRET, pairing.MAKER, EXPORTER, JOINER_PIN, MAKER_PIN),
         "token": TOKEN_MADE.encode().encode(),

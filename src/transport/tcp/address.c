@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "transport/tcp/tcp.h"
 
 enum { host_max = 256, host_text_max = 80 };
@@ -48,7 +49,7 @@ static dhole_err resolve_one(const char *text, struct dhole__address *out)
     if (port == NULL)
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "\"%s\" is not an address: expected host:port or [ipv6]:port", text);
-    error = getaddrinfo(host, port, &hints, &found);
+    error = dhole__sys.getaddrinfo(host, port, &hints, &found);
     if (error)
         return dhole__fail(DHOLE_ERR_CONFIG, "cannot resolve \"%s\": %s", text,
                            gai_strerror(error));
@@ -91,6 +92,21 @@ dhole_err dhole__tcp_resolve_rail(const char *text, int rail, struct dhole__addr
 dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)
 {
     return dhole__tcp_resolve_rail(text, 0, out);
+}
+
+int dhole__tcp_port(const struct dhole__address *address)
+{
+    if (address->family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)&address->addr)->sin_port);
+    return ntohs(((const struct sockaddr_in6 *)&address->addr)->sin6_port);
+}
+
+void dhole__tcp_set_port(struct dhole__address *address, int port)
+{
+    if (address->family == AF_INET)
+        ((struct sockaddr_in *)&address->addr)->sin_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in6 *)&address->addr)->sin6_port = htons((uint16_t)port);
 }
 
 static bool is_loopback_v4(const uint8_t *address)

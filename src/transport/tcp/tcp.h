@@ -34,6 +34,10 @@ DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve_rail(const char *text, int rail,
 /* A socket that listens, non-blocking and close-on-exec; -1 with errno. */
 int dhole__tcp_listen(const struct dhole__address *address, int *out);
 
+/* The same at each of the addresses, all on one port: that of the first, or, when it is 0, one that
+ * is free on all. */
+int dhole__tcp_listen_all(const struct dhole__address *addresses, int count, int *out);
+
 /* One attempt to connect: a socket of that kind, or -1 with errno. */
 int dhole__tcp_try_connect(const struct dhole__address *address, dhole__deadline deadline);
 
@@ -51,8 +55,14 @@ void dhole__tcp_address_text(const struct dhole__address *address,
 void dhole__tcp_own_text(int fd, char out[static dhole__address_text_max]);
 void dhole__tcp_peer_text(int fd, char out[static dhole__address_text_max]);
 
+/* Whether the other side has closed a connected socket, and all that it had said was taken. */
+bool dhole__tcp_has_ended(int fd);
+
 /* A peer that is yet to start refuses, or its host is not up yet: worth another try. */
 bool dhole__tcp_worth_retrying(int error);
+
+int dhole__tcp_port(const struct dhole__address *address);
+void dhole__tcp_set_port(struct dhole__address *address, int port);
 
 /* 127.0.0.0/8 or ::1 (also as an IPv4-mapped address). */
 bool dhole__tcp_is_loopback(const struct dhole__address *address);

@@ -110,3 +110,25 @@ TEST(messages_belong_to_threads)
     pthread_join(thread, NULL);
     ASSERT_STR(dhole_error_message(), "mine");
 }
+
+TEST(a_message_has_no_byte_that_a_terminal_obeys_or_json_refuses)
+{
+    static const struct {
+        const char *said, *shown;
+    } cases[] = {
+        {"caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x95", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\x95"},
+        {"\x1b[2J\r\n\x7f", "?[2J???"},
+        {"\xc2\x9b\x32J\xc2\xa0", "??2J\xc2\xa0"},
+        {"\xc3", "?"},
+        {"\xe2\x82", "??"},
+        {"\x80\xff\xfe", "???"},
+        {"\xc0\xaf\xe0\x80\xaf", "?????"},
+        {"\xed\xa0\x80", "???"},
+        {"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", "?????????"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ASSERT_ERR(dhole__fail(DHOLE_ERR_PROTOCOL, "%s", cases[i].said), DHOLE_ERR_PROTOCOL);
+        ASSERT_STR(dhole_error_message(), cases[i].shown);
+    }
+}

@@ -7,6 +7,7 @@
 #include "dhole/error.h"
 #include "link/link_internal.h"
 #include "pair.h"
+#include "transport/io.h"
 
 static const dhole_channel channels[] = {DHOLE_CHANNEL_CONTROL, DHOLE_CHANNEL_MESSAGES,
                                          DHOLE_CHANNEL_BULK};
@@ -236,8 +237,7 @@ TEST(elements_of_an_empty_message_need_not_be_taken)
     pair_close(&pair);
 }
 
-/* The sender knows the limit, and one that does not care is refused before anything is taken. */
-TEST(a_message_beyond_the_limit_is_refused_on_both_sides)
+TEST(a_message_beyond_the_limit_is_refused_by_its_sender)
 {
     dhole_message message = bytes_of(1001, 1);
     uint8_t *data = calloc(1, dhole__control_max + 1);
@@ -259,16 +259,170 @@ TEST(a_message_beyond_the_limit_is_refused_on_both_sides)
     message = bytes_of(dhole__control_max + 1, 1);
     ASSERT_ERR(dhole_link_send(pair.link[server], DHOLE_CHANNEL_CONTROL, &message, data, 0),
                DHOLE_ERR_LIMIT);
-    pair.link[client]->peer_message_max = SIZE_MAX;
-    message = bytes_of(1001, 1);
-    for (int c = 0; c < 3; c++) {
-        ASSERT_OK(dhole_link_send(pair.link[client], channels[c], &message, data, 0));
-        for (int again = 0; again < 2; again++)
-            ASSERT_ERR(dhole_link_recv(pair.link[server], channels[c], &message, 0),
-                       DHOLE_ERR_LIMIT);
-    }
     pair_close(&pair);
     free(data);
+}
+
+/* A pair whose client does not care what the server takes. */
+static void open_careless(struct pair *pair)
+{
+    pair_init(pair);
+    pair->options[client].lanes = 2;
+    pair->options[server].message_max = 1000;
+    pair_listen(pair);
+    pair_try(pair);
+    ASSERT_OK(pair->err[client]);
+    ASSERT_OK(pair->err[server]);
+    pair->link[client]->peer_message_max = SIZE_MAX;
+}
+
+/* The receiver refuses what has come on the channel, and then everything. */
+static void expect_refusal(dhole_link *link, dhole_channel channel)
+{
+    dhole_message message;
+
+    ASSERT_ERR(dhole_link_recv(link, channel, &message, 0), DHOLE_ERR_LIMIT);
+    ASSERT_CONTAINS(dhole_error_message(), "at most 1000");
+    message = bytes_of(1, 1);
+    for (int c = 0; c < 3; c++)
+        ASSERT_ERR(dhole_link_send(link, channels[c], &message, "x", 0), DHOLE_ERR_LIMIT);
+}
+
+/* The sender's next call on any channel says what was refused, and so does every later one. */
+static void expect_told(dhole_link *link, dhole_channel first, const char *what)
+{
+    for (int i = 0; i < 6; i++) {
+        dhole_message message = bytes_of(1, 1);
+        dhole_channel channel = (dhole_channel)(((int)first + i) % 3);
+        dhole_err err = DHOLE_OK;
+        while (!err) /* what is sent is lost only after a while */
+            err = i % 2 ? dhole_link_recv(link, channel, &message, 0)
+                        : dhole_link_send(link, channel, &message, "x", 0);
+        ASSERT_MSG(err == DHOLE_ERR_LIMIT, "%s", dhole_error_message());
+        ASSERT_CONTAINS(dhole_error_message(), what);
+        ASSERT_CONTAINS(dhole_error_message(), "takes at most 1000");
+    }
+}
+
+TEST(a_message_beyond_the_limit_is_refused_before_it_is_taken_and_its_sender_is_told)
+{
+    static const char *const what[] = {"1001 bytes on CONTROL", "1001 bytes on MESSAGES",
+                                       "1001 bytes on BULK"};
+    dhole_message message = bytes_of(1001, 1);
+    uint8_t data[1001] = {0};
+
+    for (int c = 0; c < 3; c++)
+        for (int asks = 0; asks < 3; asks++) {
+            struct pair pair;
+            open_careless(&pair);
+            ASSERT_OK(dhole_link_send(pair.link[client], channels[c], &message, data, 0));
+            expect_refusal(pair.link[server], channels[c]);
+            expect_told(pair.link[client], channels[asks], what[c]);
+            pair_close(&pair);
+        }
+}
+
+TEST(a_size_beyond_all_bounds_is_told_too)
+{
+    dhole_message message = {.dtype = DHOLE_U64, .dims = 2, .shape = {UINT64_C(1) << 63, 2}};
+    uint8_t head[dhole__frame_max];
+    struct pair pair;
+    struct dhole__io io;
+
+    open_careless(&pair);
+    io = dhole__io_send(pair.link[client]->channel[DHOLE_CHANNEL_BULK], head,
+                        dhole__frame_encode(&message, DHOLE_CHANNEL_BULK, 0, head), NULL, 0);
+    ASSERT_OK(dhole__io_run_one(io, dhole__deadline_in(patient(20000))));
+    expect_refusal(pair.link[server], DHOLE_CHANNEL_BULK);
+    expect_told(pair.link[client], DHOLE_CHANNEL_BULK, "more bytes than can be addressed on BULK");
+    pair_close(&pair);
+}
+
+/* One that is stuck in the message that is refused. */
+struct stuck {
+    pthread_t thread;
+    dhole_link *link;
+    dhole_err err;
+    char message[1024];
+};
+
+static void *send_too_much(void *arg)
+{
+    struct stuck *stuck = arg;
+    dhole_message message = bytes_of(64 << 20, 1);
+    uint8_t *data = calloc(1, 64 << 20);
+
+    stuck->err = dhole_link_send(stuck->link, DHOLE_CHANNEL_BULK, &message, data, 0);
+    snprintf(stuck->message, sizeof stuck->message, "%s", dhole_error_message());
+    free(data);
+    return NULL;
+}
+
+static void *wait_on_control(void *arg)
+{
+    struct stuck *stuck = arg;
+    dhole_message message;
+
+    stuck->err = dhole_link_recv(stuck->link, DHOLE_CHANNEL_CONTROL, &message, 0);
+    snprintf(stuck->message, sizeof stuck->message, "%s", dhole_error_message());
+    return NULL;
+}
+
+/* With words on CONTROL before the refusal that nobody has read, or with one who reads them. */
+static void refuse_one_that_is_stuck(bool reads)
+{
+    void *(*const act[])(void *) = {send_too_much, wait_on_control};
+    struct stuck stuck[2];
+    struct pair pair;
+
+    open_careless(&pair);
+    for (int i = 0; i < 1 + reads; i++) {
+        stuck[i].link = pair.link[client];
+        ASSERT(pthread_create(&stuck[i].thread, NULL, act[i], &stuck[i]) == 0);
+    }
+    for (uint32_t i = 0; i < 10 && !reads; i++)
+        send_bytes(pair.link[server], DHOLE_CHANNEL_CONTROL, 5000 * i, i, i);
+    expect_refusal(pair.link[server], DHOLE_CHANNEL_BULK);
+    for (int i = 0; i < 1 + reads; i++) {
+        pthread_join(stuck[i].thread, NULL);
+        ASSERT_MSG(stuck[i].err == DHOLE_ERR_LIMIT, "%s", stuck[i].message);
+        ASSERT_CONTAINS(stuck[i].message, "67108864 bytes on BULK: it takes at most 1000");
+    }
+    pair_close(&pair);
+}
+
+TEST(a_sender_that_is_stuck_in_what_is_refused_is_told)
+{
+    refuse_one_that_is_stuck(false);
+}
+
+TEST(a_sender_is_told_of_a_refusal_also_when_another_thread_reads_control)
+{
+    refuse_one_that_is_stuck(true);
+}
+
+TEST(a_malformed_refusal_is_not_believed)
+{
+    static const struct {
+        int at;
+        uint8_t value;
+    } bad[] = {{2, 3}, {3, 1}, {7, 1}, {8, 5}};
+    dhole_message message;
+    uint8_t bytes[dhole__frame_head];
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct pair pair;
+        struct dhole__io io;
+        pair_open(&pair, 0);
+        dhole__refusal_encode(DHOLE_CHANNEL_BULK, 11, 10, bytes);
+        bytes[bad[i].at] = bad[i].value;
+        io = dhole__io_send(pair.link[client]->channel[DHOLE_CHANNEL_CONTROL], bytes, sizeof bytes,
+                            NULL, 0);
+        ASSERT_OK(dhole__io_run_one(io, dhole__deadline_in(patient(20000))));
+        ASSERT_ERR(dhole_link_recv(pair.link[server], DHOLE_CHANNEL_CONTROL, &message, 0),
+                   DHOLE_ERR_PROTOCOL);
+        pair_close(&pair);
+    }
 }
 
 TEST(a_receive_that_nothing_came_for_can_be_tried_again)

@@ -225,7 +225,7 @@ static void *run(void *arg)
                 pfds[n++] = (struct pollfd){
                     .fd = proxy->wire[i]->way[way].ended ? -1 : proxy->wire[i]->fd[way],
                     .events = POLLIN};
-        ready = poll(pfds, (nfds_t)n, atomic_load(&proxy->edited) ? idle_ms : -1);
+        ready = poll(pfds, (nfds_t)n, atomic_load(&proxy->edited) && !proxy->keeps ? idle_ms : -1);
         if (pfds[0].revents != 0)
             return NULL;
         if (ready == 0)

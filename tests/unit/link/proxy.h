@@ -37,6 +37,7 @@ struct proxy {
     char address[32]; /* where it listens */
     struct edit edit;
     atomic_bool edited;
+    bool keeps; /* the connections after that, too */
 
     /* When set: called with each connection's preamble before it is forwarded. */
     void (*on_preamble)(struct proxy *proxy, const uint8_t *preamble);
@@ -50,7 +51,7 @@ struct proxy {
 };
 
 /* Forwards to `target`, "127.0.0.1:port", until it is stopped. Once it has changed something it
- * breaks all connections when they fall silent. */
+ * breaks all connections when they fall silent, unless it `keeps` them. */
 void proxy_start(struct proxy *proxy, const char *target);
 void proxy_stop(struct proxy *proxy);
 

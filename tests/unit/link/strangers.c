@@ -120,6 +120,34 @@ TEST(strangers_who_talk_rubbish)
 }
 
 /* They begin as one of us does, and then say nothing. */
+/* A worker logs what happens, but not all that anybody does. */
+TEST(strangers_do_not_fill_the_log)
+{
+    char path[256], line[512];
+    int own_stderr = dup(2), lines = 0;
+    struct host host;
+    FILE *log;
+
+    setenv("DHOLE_LOG", "info", 1);
+    snprintf(path, sizeof path, "%s/log", test_dir());
+    log = fopen(path, "w+");
+    ASSERT(log != NULL && dup2(fileno(log), 2) == 2);
+    host_open(&host);
+    for (int i = 0; i < crowd; i++) {
+        int fd = dial_port(address_of(&host));
+        send(fd, "\33rubbish", 8, MSG_NOSIGNAL);
+        close(fd);
+    }
+    join(&host);
+    host_close(&host, 1);
+    ASSERT(dup2(own_stderr, 2) == 2);
+    rewind(log);
+    while (fgets(line, sizeof line, log) != NULL)
+        lines++;
+    fclose(log);
+    ASSERT_MSG(lines > 0 && lines < crowd / 2, "%d lines", lines);
+}
+
 TEST(strangers_who_stop_before_their_handshake)
 {
     uint8_t bytes[dhole__link_preamble_size];
@@ -227,6 +255,30 @@ TEST(peers_who_stop_before_their_hello_or_lanes)
     }
     join(&host);
     for (int i = 0; i < 8; i++)
+        dhole__conn_close(idle[i]);
+    host_close(&host, 1);
+}
+
+/* Trusted as well, and silent: too many of one key displace each other, and nobody else. */
+TEST(peers_that_call_more_and_more_displace_themselves)
+{
+    enum { calls = 40 };
+    struct dhole__conn *idle[calls];
+    uint8_t head[dhole__link_head_size];
+    struct host host;
+
+    host_open(&host);
+    for (int i = 0; i < calls; i++)
+        idle[i] = open_control(&host);
+    for (int i = 0; i < calls; i += calls - 1) {
+        dhole__deadline deadline = dhole__deadline_in(i == 0 ? patient(2000) : 1);
+        ASSERT_OK(dhole__io_run_one(dhole__io_recv(idle[i], head, sizeof head, NULL, 0),
+                                    dhole__deadline_in(patient(20000))));
+        ASSERT_ERR(dhole__io_run_one(dhole__io_recv(idle[i], head, 1, NULL, 0), deadline),
+                   i == 0 ? DHOLE_ERR_PEER_LOST : DHOLE_ERR_TIMEOUT);
+    }
+    join(&host);
+    for (int i = 0; i < calls; i++)
         dhole__conn_close(idle[i]);
     host_close(&host, 1);
 }

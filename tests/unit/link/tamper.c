@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "dhole/error.h"
+#include "link/link_internal.h"
 #include "pair.h"
 #include "proxy.h"
 
@@ -80,9 +81,14 @@ static void *serve(void *arg)
     struct session *s = arg;
     dhole_err err = dhole_link_accept(s->pair.listener, patient(20000), &s->pair.link[server]);
 
-    s->err[server] = err ? err : talk(s->pair.link[server], server);
-    if (s->err[server] && !err)
-        dhole_link_close(s->pair.link[server]);
+    if (!err) {
+        /* A client that fails closes: what came before that is to be judged first. */
+        dhole__link_set_cancel(s->pair.link[server], -1);
+        err = talk(s->pair.link[server], server);
+        if (err)
+            dhole_link_close(s->pair.link[server]);
+    }
+    s->err[server] = err;
     return NULL;
 }
 
@@ -100,8 +106,11 @@ static bool run(struct session *s, struct edit edit)
     s->err[client] = dhole_link_connect(&s->pair.options[client], s->proxy.address, &link[client]);
     if (!s->err[client])
         s->err[client] = talk(link[client], client);
-    if (s->err[client])
+    if (s->err[client]) {
+        if (link[client] != NULL)
+            dhole_link_close(link[client]);
         ASSERT(write(s->cancel[1], "x", 1) == 1);
+    }
     pthread_join(thread, NULL);
     if (s->err[client])
         ASSERT(read(s->cancel[0], &byte, 1) == 1);

@@ -290,6 +290,7 @@ struct guest {
     EVP_PKEY *key;         /* or NULL */
     bool resumes;          /* asks for tickets */
     const char *plaintext; /* says that instead of TLS */
+    int updates;           /* of its key, before it says a byte */
     int sessions, completed;
     char reason[200];
 };
@@ -349,6 +350,11 @@ static void *be_guest(void *arg)
         SSL_write(ssl, "\1", 1);
     else if (guest->completed)
         guest->completed = SSL_read(ssl, &byte, 1) == 1 && byte == 1;
+    for (int i = 0; i < guest->updates; i++)
+        if (SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_do_handshake(ssl) != 1)
+            break;
+    if (guest->updates > 0)
+        SSL_write(ssl, "x", 1);
     if (!guest->completed)
         ERR_error_string_n(ERR_peek_error(), guest->reason, sizeof guest->reason);
     ERR_clear_error();
@@ -378,6 +384,11 @@ static struct opener meet(struct guest *guest, const dhole_pin *pin)
     ASSERT(pthread_create(&thread, NULL, be_guest, guest) == 0);
     opener_start(&opener);
     opener_join(&opener);
+    if (opener.tls != NULL && guest->updates > 0) {
+        char byte;
+        opener.err = dhole__io_run_one(dhole__io_recv(opener.tls, &byte, 1, NULL, 0), soon());
+        snprintf(opener.message, sizeof opener.message, "%s", dhole_error_message());
+    }
     if (opener.tls != NULL)
         dhole__conn_close(opener.tls);
     pthread_join(thread, NULL);
@@ -424,6 +435,22 @@ TEST(openssl_with_the_pinned_key_gets_in)
         ASSERT_MSG(opener.err == DHOLE_OK, "%s", opener.message);
         ASSERT_MSG(guest.completed, "%s", guest.reason);
         ASSERT_EQ(guest.sessions, 0); /* no tickets */
+    }
+}
+
+/* Each costs some work, and OpenSSL would take them as fast as they come without ever returning. */
+TEST(who_changes_keys_all_the_time_is_refused)
+{
+    signal(SIGPIPE, SIG_IGN); /* for OpenSSL's own sockets */
+    for (int i = 0; i < 4; i++) {
+        bool many = i / 2;
+        struct guest guest = {.serves = i % 2,
+                              .version = TLS1_3_VERSION,
+                              .key = EVP_EC_gen("P-256"),
+                              .updates = many ? 1000 : 10};
+        dhole_pin pin = pin_of(guest.key);
+        struct opener opener = meet(&guest, &pin);
+        ASSERT_MSG(opener.err == (many ? DHOLE_ERR_PROTOCOL : DHOLE_OK), "%s", opener.message);
     }
 }
 
