@@ -12,6 +12,7 @@
 enum { exit_skipped = 77, slow_factor = 4 };
 
 static struct test *first, **last = &first;
+static const char *running;
 static char directory[64];
 
 void test_register(struct test *t)
@@ -37,6 +38,11 @@ void test_skip(const char *why)
     printf("skipped: %s\n", why);
     fflush(stdout);
     _exit(exit_skipped);
+}
+
+const char *test_name(void)
+{
+    return running;
 }
 
 const char *test_dir(void)
@@ -131,6 +137,7 @@ static int run_one(const struct test *t)
         perror("mkdtemp");
         return 1;
     }
+    running = t->name;
     fflush(NULL);
     pid = fork();
     if (pid == 0) {

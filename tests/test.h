@@ -22,6 +22,8 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Ends this test as skipped; the reason is printed and counted. */
 _Noreturn void test_skip(const char *why);
+/* Of the test that runs. */
+const char *test_name(void);
 /* A fresh directory that is removed when the test ends. */
 const char *test_dir(void);
 /* Threads of this process, and maybe some that have just been joined: the system lists those for a

@@ -85,8 +85,10 @@ typedef struct dhole_options {
     int seal_rdma;
     /* Of the caller: makes `all` every rank's `own`, size bytes each, in the order of ranks, and
      * returns 0, or anything else when it cannot. With it the ranks tell each other where they are:
-     * of `hosts` only this rank's own entry is read then, one address, of which a free port is
-     * taken. Called once, in dhole_init, unless these options are refused or size is 1. */
+     * of `hosts` only this rank's own entry is read then, an address, of which a free port is
+     * taken. It may list several, on one port, for ranks that reach it on different networks: the
+     * first is in `own`, and in `all` each is to have the one that this rank can call. Called once,
+     * in dhole_init, unless these options are refused or size is 1. */
     int (*all_gather)(void *arg, const void *own, void *all, size_t size);
     void *all_gather_arg;
 } dhole_options;
@@ -196,7 +198,11 @@ dhole_err dhole_barrier(dhole_group *group);
  * outstanding waits for its turn like them. To this rank itself a receive may be posted before the
  * send. Freeing the group ends what is outstanding with DHOLE_ERR_CANCELLED, and is a loss of this
  * rank to the others. dhole_wait and dhole_test may be called from any thread, and after the group
- * is freed. */
+ * is freed.
+ *
+ * Ranks that wait for each other's part get DHOLE_ERR_MISMATCH when the time is over; a rank waits
+ * so in a dhole_wait, in a blocking call, and where a collective is behind a send or receive. One
+ * that may still go on, as it only looks with dhole_test, is late: DHOLE_ERR_TIMEOUT. */
 typedef struct dhole_request dhole_request;
 
 dhole_err dhole_iall_sum(dhole_group *group, const void *in, void *out, size_t count,

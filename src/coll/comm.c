@@ -22,20 +22,64 @@ struct dhole__exchange {
     int count;
 };
 
+static struct dhole__waits wait_in(const struct dhole__comm *comm, int rank,
+                                   const uint8_t header[static header_size],
+                                   enum dhole__io_kind kind, int peer)
+{
+    struct dhole__waits waits = {.begun = comm->calls,
+                                 .peer = peer,
+                                 .kind = kind,
+                                 .sent = comm->sent[rank],
+                                 .received = comm->received[rank]};
+
+    memcpy(waits.header, header, header_size);
+    return waits;
+}
+
 /* Nothing has moved for a while. */
 static void say_wait(void *arg)
 {
     struct dhole__comm *comm = arg;
     const struct dhole__exchange *x = comm->exchange;
-    struct dhole__waits waits = {.begun = comm->calls, .peer = x->peer[0], .kind = x->io[0].kind};
+    struct dhole__waits waits[dhole__rank_max];
 
     if (comm->on_wait == NULL)
         return;
-    memcpy(waits.header, x->header, sizeof waits.header);
     for (int rank = 0; rank < comm->size; rank++)
-        waits.with[rank] = (struct dhole__exchanged){comm->sent[rank], comm->received[rank]};
+        waits[rank] = wait_in(comm, rank, x->header, x->io[0].kind, x->peer[0]);
     comm->waits = true;
-    comm->on_wait(comm->on_wait_arg, &waits);
+    comm->on_wait(comm->on_wait_arg, waits);
+}
+
+static void end_wait(struct dhole__comm *comm)
+{
+    if (!comm->waits)
+        return;
+    comm->waits = false;
+    comm->on_wait(comm->on_wait_arg, NULL);
+}
+
+/* Each rank is told of the message in which it has a part itself. */
+void dhole__comm_wait(struct dhole__comm *comm, const struct dhole__message *const *messages,
+                      int count)
+{
+    struct dhole__waits waits[dhole__rank_max];
+
+    if (count == 0) {
+        end_wait(comm);
+        return;
+    }
+    if (comm->on_wait == NULL)
+        return;
+    for (int rank = 0; rank < comm->size; rank++) {
+        const struct dhole__message *m = messages[0];
+        for (int i = 0; i < count; i++)
+            if (messages[i]->peer == rank)
+                m = messages[i];
+        waits[rank] = wait_in(comm, rank, m->ours, m->io.kind, m->peer);
+    }
+    comm->waits = true;
+    comm->on_wait(comm->on_wait_arg, waits);
 }
 
 static dhole_err run(struct dhole__comm *comm, const struct dhole__exchange *x,
@@ -46,10 +90,8 @@ static dhole_err run(struct dhole__comm *comm, const struct dhole__exchange *x,
     comm->exchange = x;
     err = dhole__io_run_idle(io, n, deadline, &comm->idle, comm->crowded);
     comm->exchange = NULL;
-    if (comm->waits && err == DHOLE_OK) {
-        comm->waits = false;
-        comm->on_wait(comm->on_wait_arg, NULL);
-    }
+    if (err == DHOLE_OK)
+        end_wait(comm);
     return err;
 }
 

@@ -47,12 +47,12 @@ struct dhole__comm {
     uint8_t *scratch;
     size_t scratch_size;
     struct dhole__idle idle; /* while a call waits */
-    /* Called when nothing has moved for a while in a call, and with NULL when it does not wait any
-     * more, unless it has failed. NULL: not at all. */
+    /* Called when nothing has moved for a while in a call, with what each rank is to be told, and
+     * with NULL when it does not wait any more, unless it has failed. NULL: not at all. */
     void (*on_wait)(void *arg, const struct dhole__waits *waits);
     void *on_wait_arg;
     const struct dhole__exchange *exchange; /* that is under way */
-    bool waits;                             /* on_wait was called for it */
+    bool waits;                             /* on_wait was called, and not with NULL since */
     bool crowded; /* more ranks than processors on some host; all ranks say the same */
     bool ring;    /* fast lanes join neighbours only; of four ranks or more; all say the same */
     int culprit;  /* the peer that the last failure is about, -1 when it is none */
@@ -107,6 +107,11 @@ void dhole__message_start(struct dhole__message *message, struct dhole__comm *co
 
 /* Moves what can be moved without waiting; dhole__io_left(&message->io) says what is left. */
 DHOLE__MUST_CHECK dhole_err dhole__message_step(struct dhole__message *message, bool *moved);
+
+/* For whoever steps messages: nothing has moved for a while, and this rank goes on when all of
+ * these have been. None: it goes on. */
+void dhole__comm_wait(struct dhole__comm *comm, const struct dhole__message *const *messages,
+                      int count);
 
 /* What a header says. */
 enum dhole__coll dhole__header_coll(const uint8_t header[static dhole__header_size]);

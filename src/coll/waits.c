@@ -5,27 +5,25 @@
 
 #include "base/bytes.h"
 
-void dhole__waits_encode(const struct dhole__waits *waits, int to,
-                         uint8_t out[static dhole__waits_size])
+void dhole__waits_encode(const struct dhole__waits *waits, uint8_t out[static dhole__waits_size])
 {
     memset(out, 0, dhole__waits_size);
     memcpy(out, waits->header, dhole__header_size);
     dhole__put64(out + dhole__header_size, waits->begun);
     dhole__put16(out + dhole__header_size + 8, (unsigned)waits->peer);
     out[dhole__header_size + 10] = waits->kind;
-    dhole__put64(out + dhole__header_size + 16, waits->with[to].sent);
-    dhole__put64(out + dhole__header_size + 24, waits->with[to].received);
+    dhole__put64(out + dhole__header_size + 16, waits->sent);
+    dhole__put64(out + dhole__header_size + 24, waits->received);
 }
 
-void dhole__waits_decode(const uint8_t in[static dhole__waits_size], int rank,
-                         struct dhole__waits *out)
+void dhole__waits_decode(const uint8_t in[static dhole__waits_size], struct dhole__waits *out)
 {
     memcpy(out->header, in, dhole__header_size);
     out->begun = dhole__get64(in + dhole__header_size);
     out->peer = (int)dhole__get16(in + dhole__header_size + 8);
     out->kind = in[dhole__header_size + 10] == DHOLE__SEND ? DHOLE__SEND : DHOLE__RECV;
-    out->with[rank].sent = dhole__get64(in + dhole__header_size + 16);
-    out->with[rank].received = dhole__get64(in + dhole__header_size + 24);
+    out->sent = dhole__get64(in + dhole__header_size + 16);
+    out->received = dhole__get64(in + dhole__header_size + 24);
 }
 
 static bool is_message(const struct dhole__waits *waits)
@@ -51,20 +49,18 @@ static bool is_met(const struct dhole__waits *message, uint64_t sent, uint64_t r
 }
 
 /* Whether `waiter` needs the other one's part of a message, and that one does something else. */
-static bool is_alone(const struct dhole__waits *message, int waiter,
-                     const struct dhole__waits *others, int other)
+static bool is_alone(const struct dhole__waits *message, const struct dhole__waits *others,
+                     int other)
 {
-    const struct dhole__exchanged *exchanged = &others->with[waiter];
-
-    return message->peer == other && !is_met(message, exchanged->sent, exchanged->received);
+    return message->peer == other && !is_met(message, others->sent, others->received);
 }
 
 /* Whether the one who waits for a message keeps the other, who sends or takes none, from ending a
  * collective, as it has not come to that yet. */
-static bool keeps_waiting(const struct dhole__waits *message, int waiter,
-                          const struct dhole__waits *collective, int other)
+static bool keeps_waiting(const struct dhole__waits *message, const struct dhole__waits *collective,
+                          int other)
 {
-    return is_alone(message, waiter, collective, other) && message->begun <= number_of(collective);
+    return is_alone(message, collective, other) && message->begun <= number_of(collective);
 }
 
 bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
@@ -73,11 +69,11 @@ bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
     if (!is_message(ours) && !is_message(theirs))
         return dhole__waits_differ(ours, theirs);
     if (!is_message(theirs))
-        return keeps_waiting(ours, rank, theirs, peer);
+        return keeps_waiting(ours, theirs, peer);
     if (!is_message(ours))
-        return keeps_waiting(theirs, peer, ours, rank);
-    return ours->kind == theirs->kind && is_alone(ours, rank, theirs, peer) &&
-           is_alone(theirs, peer, ours, rank);
+        return keeps_waiting(theirs, ours, rank);
+    return ours->kind == theirs->kind && is_alone(ours, theirs, peer) &&
+           is_alone(theirs, ours, rank);
 }
 
 bool dhole__waits_need(const struct dhole__waits *theirs, int peer, const struct dhole__comm *comm)
@@ -107,6 +103,9 @@ dhole_err dhole__waits_mismatch(const struct dhole__waits *ours, int rank,
     if (peer < rank)
         return dhole__waits_mismatch(theirs, peer, ours, rank);
     dhole__waits_describe(ours, ours_text, sizeof ours_text);
+    if (peer == rank)
+        return dhole__fail(DHOLE_ERR_MISMATCH, "rank %d calls %s, and nothing else", rank,
+                           ours_text);
     dhole__waits_describe(theirs, theirs_text, sizeof theirs_text);
     return dhole__fail(DHOLE_ERR_MISMATCH, "rank %d calls %s; rank %d calls %s", rank, ours_text,
                        peer, theirs_text);

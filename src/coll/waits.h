@@ -9,33 +9,25 @@
 
 enum { dhole__waits_size = 64 };
 
-/* Messages of two that were begun with a rank. */
-struct dhole__exchanged {
-    uint64_t sent, received;
-};
-
+/* What one rank is told of another's wait, or tells it of its own. */
 struct dhole__waits {
     uint8_t header[dhole__header_size]; /* of the message that it would send or take next */
     uint64_t begun;                     /* collective calls, this one too */
     int peer;                           /* of a message of two */
     enum dhole__io_kind kind;
-    struct dhole__exchanged with[dhole__rank_max]; /* of what was heard: with the hearer alone */
+    uint64_t sent, received; /* messages of two that it has begun with the one who is told */
 };
 
-/* What rank `to` is told of this rank's wait. */
-void dhole__waits_encode(const struct dhole__waits *waits, int to,
-                         uint8_t out[static dhole__waits_size]);
-
-/* What `rank`, this one, is told of another's. */
-void dhole__waits_decode(const uint8_t in[static dhole__waits_size], int rank,
-                         struct dhole__waits *out);
+void dhole__waits_encode(const struct dhole__waits *waits, uint8_t out[static dhole__waits_size]);
+void dhole__waits_decode(const uint8_t in[static dhole__waits_size], struct dhole__waits *out);
 
 /* Whether two ranks make different calls where there is but one: in the place of one collective.
  * That stays true, however old the news is. */
 bool dhole__waits_differ(const struct dhole__waits *ours, const struct dhole__waits *theirs);
 
 /* Whether `rank` and `peer` wait for each other, each in a call that the other does not make, and
- * has not made before: else a message was lost. True only while both wait. */
+ * has not made before: else a message was lost. True only while both wait. `ours` is what that peer
+ * is told. */
 bool dhole__waits_deadlock(const struct dhole__waits *ours, int rank,
                            const struct dhole__waits *theirs, int peer);
 
@@ -44,7 +36,7 @@ bool dhole__waits_need(const struct dhole__waits *theirs, int peer, const struct
 
 void dhole__waits_describe(const struct dhole__waits *waits, char *text, size_t size);
 
-/* DHOLE_ERR_MISMATCH that quotes both; the sentence is the same on both sides. */
+/* DHOLE_ERR_MISMATCH that quotes both; the sentence is the same on both sides, which may be one. */
 DHOLE__MUST_CHECK dhole_err dhole__waits_mismatch(const struct dhole__waits *ours, int rank,
                                                   const struct dhole__waits *theirs, int peer);
 

@@ -3,6 +3,7 @@
 #ifndef DHOLE_GROUP_BACKEND_H
 #define DHOLE_GROUP_BACKEND_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/clock.h"
@@ -28,8 +29,9 @@ struct dhole_group {
     uint8_t origin[dhole__rank_max];
     int splits;                 /* so far */
     struct dhole__queue *queue; /* NULL until the first non-blocking call */
-    atomic_int outstanding;  /* non-blocking calls that are not done: the lanes are the queue's */
-    struct dhole__idle idle; /* for the caller's own calls */
+    atomic_int outstanding;   /* non-blocking calls that are not done: the lanes are the queue's */
+    _Atomic pthread_t thread; /* that has made it, or waited in it since */
+    struct dhole__idle idle;  /* for the caller's own calls */
 };
 
 struct dhole__backend {
@@ -37,7 +39,7 @@ struct dhole__backend {
     bool has_addresses; /* ranks are reached at options.hosts */
 
     /* Joins; `options` are complete: rank, size and deadlines set, strings not NULL. Beside
-     * listen_fd there may be sockets for this rank's other addresses; else other_fds is NULL. */
+     * listen_fd there may be other sockets, as in transport.h; else other_fds is NULL. */
     dhole_err (*open)(const dhole_options *options, const int *other_fds, dhole_group **out);
     void (*close)(dhole_group *group);
 
@@ -74,6 +76,8 @@ struct dhole__backend {
     void (*recv_start)(dhole_group *group, struct dhole__message *message, void *data, size_t count,
                        dhole_dtype dtype, int from, dhole__deadline deadline);
     dhole_err (*message_step)(dhole_group *group, struct dhole__message *message, bool *moved);
+    void (*messages_wait)(dhole_group *group, const struct dhole__message *const *messages,
+                          int count);
     dhole_err (*sendrecv)(dhole_group *group, const void *in, size_t in_count, int to, void *out,
                           size_t out_count, int from, dhole_dtype dtype, dhole__deadline deadline);
     dhole_err (*sum_scatter)(dhole_group *group, const void *in, void *out, size_t count,

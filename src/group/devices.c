@@ -8,8 +8,6 @@
 #include "base/sys.h"
 #include "coll/comm.h"
 
-enum { list_max = dhole__devices_max * (dhole__devices_name_max + 1) };
-
 static dhole_err check_name(const char *name, size_t length)
 {
     bool plain = length > 0 && length <= dhole__devices_name_max;
@@ -47,7 +45,7 @@ static dhole_err join_names(const json_t *entry, char **out)
     if (count > dhole__devices_max)
         return dhole__fail(DHOLE_ERR_CONFIG, "%zu devices: expected at most %d", count,
                            dhole__devices_max);
-    dhole__buf_init(&list, list_max);
+    dhole__buf_init(&list, dhole__devices_list_max);
     if (!json_is_array(entry))
         err = add_name(entry, &list);
     for (size_t i = 0; json_is_array(entry) && i < count && !err; i++)
@@ -108,7 +106,7 @@ int dhole__devices_split(const char *list,
 }
 
 /* So that it can be split. */
-static dhole_err check_list(const char *list)
+dhole_err dhole__devices_check_list(const char *list)
 {
     const char *at = list;
 
@@ -163,7 +161,7 @@ dhole_err dhole__devices_check_row(const dhole_options *options)
     for (int peer = 0; peer < options->size; peer++) {
         dhole_err err = DHOLE_OK;
         if (peer != options->rank && options->devices[peer] != NULL)
-            err = check_list(options->devices[peer]);
+            err = dhole__devices_check_list(options->devices[peer]);
         if (err)
             return dhole__fail_in(err, "row %d, column %d", options->rank, peer);
     }

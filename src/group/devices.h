@@ -10,8 +10,9 @@
 #include "transport/rails.h"
 
 enum {
-    dhole__devices_name_max = 63,         /* bytes; that of verbs */
-    dhole__devices_max = dhole__rails_max /* of a rank, and to one rank */
+    dhole__devices_name_max = 63,          /* bytes; that of verbs */
+    dhole__devices_max = dhole__rails_max, /* of a rank, and to one rank */
+    dhole__devices_list_max = dhole__devices_max * (dhole__devices_name_max + 1)
 };
 
 struct dhole__devices {
@@ -51,6 +52,9 @@ struct dhole__device_use {
 /* All of them, each once; of options that have been checked. */
 DHOLE__MUST_CHECK dhole_err dhole__devices_used(
     const dhole_options *options, struct dhole__device_use use[static dhole__devices_max], int *n);
+
+/* Names separated by commas, as in a row; DHOLE_ERR_CONFIG. */
+DHOLE__MUST_CHECK dhole_err dhole__devices_check_list(const char *list);
 
 /* The names in a list that has been checked; returns how many. */
 int dhole__devices_split(const char *list,

@@ -273,7 +273,7 @@ dhole_err dhole__group_open(const struct dhole__backend *backend, const dhole_op
                             const int *other_fds, dhole_group **out)
 {
     struct dhole__settings *settings;
-    dhole_err err = dhole__settings_copy(options, &settings);
+    dhole_err err = dhole__settings_copy(options, other_fds, &settings);
 
     if (err)
         return err;
@@ -341,7 +341,8 @@ dhole_err dhole_init(const dhole_options *given, dhole_group **out)
     if (err == DHOLE_OK)
         err = check_hosts(&options, backend);
     if (err == DHOLE_OK)
-        err = dhole__group_open(backend, &options, NULL, out);
+        err = dhole__group_open(backend, &options,
+                                rendezvous.others > 0 ? rendezvous.other_fds : NULL, out);
     dhole__rendezvous_close(&rendezvous);
     dhole__keys_free(&keys);
     dhole__env_free(&env);

@@ -13,7 +13,7 @@ void dhole__groups_add(struct dhole__entry *entry, dhole_group *group,
     entry->group = group;
     entry->comm = comm;
     entry->live = live;
-    atomic_store(&entry->thread, pthread_self());
+    atomic_store(&group->thread, pthread_self());
     pthread_mutex_lock(&lock);
     entry->next = first;
     first = entry;
@@ -41,14 +41,15 @@ static int find_rank(const dhole_group *here, int peer, const dhole_group *there
     return -1;
 }
 
-/* The rank there that is `peer` here, if it waits for this thread; then how. -1: it does not. */
-static int find_waiting(const struct dhole__entry *here, int peer, struct dhole__entry *there,
-                        struct dhole__waits *out)
+/* The rank there that is `peer` here, if it waits for this thread of ours; then how. -1: it does
+ * not. */
+static int find_waiting(const struct dhole__entry *here, int peer, pthread_t thread,
+                        struct dhole__entry *there, struct dhole__waits *out)
 {
     int rank;
 
     /* Of a group of another thread's nothing is looked at: it may be changing. */
-    if (there == here || !pthread_equal(atomic_load(&there->thread), pthread_self()) ||
+    if (there == here || !pthread_equal(atomic_load(&there->group->thread), thread) ||
         atomic_load(&there->group->outstanding) > 0)
         return -1;
     rank = find_rank(here->group, peer, there->group);
@@ -64,7 +65,7 @@ static dhole_err mismatch(const struct dhole__entry *here, int culprit,
     struct dhole__waits ours;
     char ours_text[160] = "", theirs_text[160];
 
-    if (dhole__liveness_waits(here->live, here->group->rank, &ours))
+    if (dhole__liveness_own_wait(here->live, culprit, &ours))
         dhole__waits_describe(&ours, ours_text, sizeof ours_text);
     dhole__waits_describe(theirs, theirs_text, sizeof theirs_text);
     return dhole__fail(DHOLE_ERR_MISMATCH,
@@ -75,7 +76,7 @@ static dhole_err mismatch(const struct dhole__entry *here, int culprit,
 
 /* This group first: the other rank, once it is told in the one in which it waits, may go on here.
  */
-dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit)
+dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit, pthread_t thread)
 {
     dhole_err err = DHOLE_OK;
 
@@ -84,7 +85,7 @@ dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit)
     pthread_mutex_lock(&lock);
     for (struct dhole__entry *there = first; there != NULL && !err; there = there->next) {
         struct dhole__waits theirs;
-        int peer = find_waiting(here, culprit, there, &theirs);
+        int peer = find_waiting(here, culprit, thread, there, &theirs);
         if (peer < 0)
             continue;
         /* Both return a verdict, never that all is well. */

@@ -4,7 +4,6 @@
 #define DHOLE_GROUP_GROUPS_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "group/backend.h"
 #include "group/liveness.h"
@@ -15,7 +14,6 @@ struct dhole__entry {
     dhole_group *group;
     const struct dhole__comm *comm;
     struct dhole__liveness *live;
-    _Atomic pthread_t thread; /* that has made it, or waited in it since */
 };
 
 /* Of a group that is complete; to be removed before it is taken apart. */
@@ -25,9 +23,10 @@ void dhole__groups_add(struct dhole__entry *entry, dhole_group *group,
 /* One that was never added is allowed. */
 void dhole__groups_remove(struct dhole__entry *entry);
 
-/* This thread's wait for `culprit` in a group, which may not be complete yet, is over time. If that
- * one waits for this thread in another group, both groups end with DHOLE_ERR_MISMATCH, or what
- * stands already; else DHOLE_OK. */
-DHOLE__MUST_CHECK dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit);
+/* A thread's wait for `culprit` in a group, which may not be complete yet, is over time, though the
+ * thread still waits. If that one waits for the thread in another group, both groups end with
+ * DHOLE_ERR_MISMATCH, or what stands already; else DHOLE_OK. */
+DHOLE__MUST_CHECK dhole_err dhole__groups_mismatch(struct dhole__entry *here, int culprit,
+                                                   pthread_t thread);
 
 #endif

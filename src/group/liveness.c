@@ -21,6 +21,7 @@ enum {
     text_max = 512,
     head_size = 8,
     beats_per_silence = 4,
+    pieces_a_round = 256,
     verdict_wait_ms = 1000, /* for a verdict that is on its way */
     hearsay_ms = 100,       /* for that of a rank that is nearer to the one that is late */
     second_wait_ms = 500,   /* for that of a peer who waits just as long */
@@ -32,8 +33,8 @@ enum {
  * 2, little-endian; the text follows. */
 enum kind { BEAT = 1, VERDICT = 2, GOODBYE = 3, STANCE = 4, WAIT = 5 };
 
-/* A call that a rank has waited in for a while. */
-struct rank_wait {
+/* A call that a peer has waited in for a while. */
+struct peer_wait {
     bool waits;
     struct dhole__waits in;
 };
@@ -75,7 +76,9 @@ struct dhole__liveness {
     pthread_cond_t changed;
     bool stop;
     bool left[dhole__rank_max]; /* said goodbye */
-    struct rank_wait wait[dhole__rank_max];
+    struct peer_wait wait[dhole__rank_max];
+    bool own_waits; /* this rank; each peer is told of it: */
+    struct dhole__waits own_wait[dhole__rank_max];
     bool told; /* the peers know the verdict, those who can be told */
     dhole_err verdict;
     int culprit;
@@ -155,12 +158,11 @@ static void take_stance(struct dhole__liveness *live, int rank)
 /* With the lock held: whether this rank and that one make different calls in one place. */
 static dhole_err compare_waits(const struct dhole__liveness *live, int peer)
 {
-    int rank = live->mesh->rank;
-    const struct rank_wait *ours = &live->wait[rank], *theirs = &live->wait[peer];
+    const struct dhole__waits *ours = &live->own_wait[peer], *theirs = &live->wait[peer].in;
 
-    if (!ours->waits || !theirs->waits || !dhole__waits_differ(&ours->in, &theirs->in))
+    if (!live->own_waits || !live->wait[peer].waits || !dhole__waits_differ(ours, theirs))
         return DHOLE_OK;
-    return dhole__waits_mismatch(&ours->in, rank, &theirs->in, peer);
+    return dhole__waits_mismatch(ours, live->mesh->rank, theirs, peer);
 }
 
 static void take_wait(struct dhole__liveness *live, int rank)
@@ -171,7 +173,7 @@ static void take_wait(struct dhole__liveness *live, int rank)
     pthread_mutex_lock(&live->lock);
     live->wait[rank].waits = dhole__get16(note->head + 4) > 0;
     if (live->wait[rank].waits)
-        dhole__waits_decode((const uint8_t *)note->text, live->mesh->rank, &live->wait[rank].in);
+        dhole__waits_decode((const uint8_t *)note->text, &live->wait[rank].in);
     err = compare_waits(live, rank);
     pthread_mutex_unlock(&live->lock);
     if (err)
@@ -219,13 +221,13 @@ static bool head_is_sane(const struct dhole__liveness *live, const uint8_t *head
     }
 }
 
-/* Reads whatever there is. */
+/* Reads what there is; of who never ends a part, for the others' sake. */
 static void hear(struct dhole__liveness *live, int rank)
 {
     struct peer *peer = &live->peer[rank];
     bool moved = true;
 
-    while (moved && !peer->gone) {
+    for (int pieces = 0; moved && !peer->gone && pieces < pieces_a_round; pieces++) {
         dhole_err err = dhole__io_step(&peer->in_io, 1, &moved);
         if (moved)
             peer->heard = dhole__now();
@@ -275,15 +277,14 @@ static bool make_wait(struct dhole__liveness *live, struct peer *peer)
     int to = (int)(peer - live->peer);
     unsigned waits = atomic_load(&live->waits);
     uint8_t text[dhole__waits_size];
-    const struct rank_wait *own = &live->wait[live->mesh->rank];
     size_t length = 0;
 
     if (peer->told_waits == waits)
         return false;
     peer->told_waits = waits;
     pthread_mutex_lock(&live->lock);
-    if (own->waits) {
-        dhole__waits_encode(&own->in, to, text);
+    if (live->own_waits) {
+        dhole__waits_encode(&live->own_wait[to], text);
         length = sizeof text;
     }
     pthread_mutex_unlock(&live->lock);
@@ -640,16 +641,16 @@ dhole_err dhole__liveness_report_late(struct dhole__liveness *live, int culprit,
 
 void dhole__liveness_wait(struct dhole__liveness *live, const struct dhole__waits *waits)
 {
-    struct rank_wait *own = &live->wait[live->mesh->rank];
+    size_t size = (size_t)live->mesh->size;
     dhole_err err = DHOLE_OK;
     int peer;
 
     pthread_mutex_lock(&live->lock);
-    own->waits = waits != NULL;
+    live->own_waits = waits != NULL;
     if (waits != NULL)
-        own->in = *waits;
+        memcpy(live->own_wait, waits, size * sizeof *waits);
     for (peer = 0; peer < live->mesh->size; peer++)
-        if (peer != live->mesh->rank && (err = compare_waits(live, peer)) != DHOLE_OK)
+        if ((err = compare_waits(live, peer)) != DHOLE_OK)
             break;
     atomic_fetch_add(&live->waits, 1);
     pthread_mutex_unlock(&live->lock);
@@ -671,15 +672,42 @@ bool dhole__liveness_waits(struct dhole__liveness *live, int rank, struct dhole_
     return waits;
 }
 
-dhole_err dhole__liveness_deadlock(struct dhole__liveness *live, int peer)
+bool dhole__liveness_own_wait(struct dhole__liveness *live, int peer, struct dhole__waits *out)
 {
-    int rank = live->mesh->rank;
-    struct dhole__waits ours, theirs;
+    bool waits;
 
-    if (!dhole__liveness_waits(live, rank, &ours) || !dhole__liveness_waits(live, peer, &theirs) ||
-        !dhole__waits_deadlock(&ours, rank, &theirs, peer))
-        return DHOLE_OK;
-    return dhole__waits_mismatch(&ours, rank, &theirs, peer);
+    pthread_mutex_lock(&live->lock);
+    waits = live->own_waits;
+    if (waits)
+        *out = live->own_wait[peer];
+    pthread_mutex_unlock(&live->lock);
+    return waits;
+}
+
+/* What `peer`, or this rank itself, waits in; with the lock held. NULL: it does not. */
+static const struct dhole__waits *wait_of(const struct dhole__liveness *live, int peer)
+{
+    if (peer == live->mesh->rank)
+        return live->own_waits ? &live->own_wait[peer] : NULL;
+    return live->wait[peer].waits ? &live->wait[peer].in : NULL;
+}
+
+dhole_err dhole__liveness_deadlock(struct dhole__liveness *live, int *culprit)
+{
+    int rank = live->mesh->rank, size = live->mesh->size, first = *culprit;
+    dhole_err err = DHOLE_OK;
+
+    pthread_mutex_lock(&live->lock);
+    for (int i = 0; i < size && live->own_waits && !err; i++) {
+        int peer = (first + i) % size;
+        const struct dhole__waits *ours = &live->own_wait[peer], *theirs = wait_of(live, peer);
+        if (theirs == NULL || !dhole__waits_deadlock(ours, rank, theirs, peer))
+            continue;
+        *culprit = peer;
+        err = dhole__waits_mismatch(ours, rank, theirs, peer);
+    }
+    pthread_mutex_unlock(&live->lock);
+    return err;
 }
 
 dhole_err dhole__liveness_report_broken(struct dhole__liveness *live, int peer)

@@ -57,16 +57,20 @@ DHOLE__MUST_CHECK dhole_err dhole__liveness_report(struct dhole__liveness *liven
 DHOLE__MUST_CHECK dhole_err dhole__liveness_report_late(struct dhole__liveness *liveness,
                                                         int culprit, int hearsay);
 
-/* This rank has waited for a while in that call; NULL: it does not any more. The peers are told,
- * and one that makes another call in its place is a mismatch. */
+/* This rank has waited for a while: what each rank is told of it, by rank; NULL: it does not any
+ * more. A peer that makes another call in the place of this rank's is a mismatch. */
 void dhole__liveness_wait(struct dhole__liveness *liveness, const struct dhole__waits *waits);
 
-/* Whether `rank` has waited for a while; then in what. */
-bool dhole__liveness_waits(struct dhole__liveness *liveness, int rank, struct dhole__waits *out);
+/* Whether a peer has waited for a while; then in what. */
+bool dhole__liveness_waits(struct dhole__liveness *liveness, int peer, struct dhole__waits *out);
 
-/* This rank's wait for `peer` is over time: DHOLE_ERR_MISMATCH, in words, if that one waits too,
- * and in a call for which it would need this rank. */
-DHOLE__MUST_CHECK dhole_err dhole__liveness_deadlock(struct dhole__liveness *liveness, int peer);
+/* Whether this rank has; then what it tells `peer`. */
+bool dhole__liveness_own_wait(struct dhole__liveness *liveness, int peer, struct dhole__waits *out);
+
+/* This rank's wait for `*culprit` is over time: DHOLE_ERR_MISMATCH, in words, if that one or, with
+ * *culprit set to it, another one waits too, and in a call for which it would need this rank. */
+DHOLE__MUST_CHECK dhole_err dhole__liveness_deadlock(struct dhole__liveness *liveness,
+                                                     int *culprit);
 
 /* The lane to `peer` broke. That can be because of the peer, or because the peer has a verdict
  * about somebody else that is still on its way to us: waits for it briefly. */

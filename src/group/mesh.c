@@ -1,4 +1,4 @@
-/* Building the mesh.
+/* Building the mesh: first all control connections, then all lanes.
  *
  * A connection on its way into the mesh is a `call`, a small state machine that never waits, so
  * that a stranger who calls and stalls holds up nobody: all calls are stepped side by side and
@@ -20,6 +20,7 @@
 #include "base/sys.h"
 #include "group/devices.h"
 #include "group/hello.h"
+#include "group/report.h"
 #include "seal/seal.h"
 #include "transport/rails.h"
 #include "transport/rdma/rdma.h"
@@ -71,7 +72,10 @@ struct builder {
     char host[dhole__rank_max][dhole__host_text_max + 1];
     struct dhole__conn *rail[dhole__rank_max][dhole__rails_max]; /* of the lane that is to be */
     struct call call[calls_max];
-    dhole_err refusal; /* why a caller was refused */
+    dhole_err unopened; /* why this rank's devices are not there */
+    char unopened_text[dhole__message_max];
+    struct dhole__report report[dhole__rank_max]; /* of those who join over RDMA */
+    dhole_err refusal;                            /* why a caller was refused */
     char refusal_text[dhole__message_max];
 };
 
@@ -269,7 +273,13 @@ static dhole_err identify(struct builder *b, struct call *call)
     return DHOLE_OK;
 }
 
-/* The preamble is over. A lane waits here for its control connection. */
+static bool may_be_lane(const struct builder *b, const struct call *call)
+{
+    return b->mesh.control[call->peer] != NULL && b->unopened == DHOLE_OK;
+}
+
+/* The preamble is over. A lane waits here for its control connection, and for ever where there are
+ * no devices for it. */
 static dhole_err step_preamble(struct builder *b, struct call *call)
 {
     if (call->peer < 0) {
@@ -279,7 +289,7 @@ static dhole_err step_preamble(struct builder *b, struct call *call)
     }
     if (call->channel == DHOLE__CHANNEL_CONTROL)
         return start_answer(b, call);
-    return b->mesh.control[call->peer] != NULL ? start_lane(b, call) : DHOLE_OK;
+    return may_be_lane(b, call) ? start_lane(b, call) : DHOLE_OK;
 }
 
 static struct dhole__conn **place_of(struct builder *b, int peer, int channel)
@@ -440,8 +450,20 @@ static dhole_err check_cancelled(const struct builder *b)
     struct pollfd pfd = {.fd = b->options->cancel_fd, .events = POLLIN};
 
     if (pfd.fd >= 0 && dhole__sys.poll(&pfd, 1, 0) > 0)
-        return dhole__fail(DHOLE_ERR_CANCELLED, "joining the group was cancelled");
+        return dhole__fail(DHOLE_ERR_CANCELLED, "joining the group was cancelled on rank %d",
+                           b->mesh.rank);
     return DHOLE_OK;
+}
+
+/* Why there is no use in waiting any longer, if there is a reason. */
+static dhole_err check_news(struct builder *b)
+{
+    dhole_err err = check_cancelled(b);
+
+    for (int peer = 0; peer < b->mesh.size && !err; peer++)
+        if (b->report[peer].awaited)
+            err = dhole__report_step(&b->report[peer], peer);
+    return err;
 }
 
 /* What to poll for to step this call; false: nothing, it can be stepped now. */
@@ -452,7 +474,7 @@ static bool arm(const struct builder *b, const struct call *call, struct pollfd 
 
     if (call->stage == PREAMBLE && dhole__io_left(&call->io) == 0) {
         *pfd = (struct pollfd){.fd = -1};
-        return b->mesh.control[call->peer] == NULL;
+        return !may_be_lane(b, call);
     }
     if (call->stage == PREAMBLE || call->stage == ANSWER || call->stage == PROOF)
         return dhole__io_arm(&call->io, pfd);
@@ -461,10 +483,10 @@ static bool arm(const struct builder *b, const struct call *call, struct pollfd 
     return conn->ops->arm(conn, send, true, pfd);
 }
 
-/* Until something happens to a call, someone calls, or a deadline passes. */
+/* Until something happens to a call, someone calls or reports, or a deadline passes. */
 static dhole_err sleep_on_calls(struct builder *b)
 {
-    struct pollfd pfds[dhole__rails_max + 1 + calls_max];
+    struct pollfd pfds[dhole__rails_max + 1 + calls_max + dhole__rank_max];
     dhole__deadline deadline = b->deadline;
     int n = b->transport->ops->arm(b->transport, pfds);
     dhole_err err;
@@ -479,40 +501,51 @@ static dhole_err sleep_on_calls(struct builder *b)
         if (b->call[i].stage == RDMA)
             deadline = dhole__deadline_min(deadline, dhole__rdma_wake(b->call[i].conn));
     }
+    for (int peer = 0; peer < b->mesh.size; peer++)
+        if (b->report[peer].awaited && !dhole__io_arm(&b->report[peer].io, &pfds[n++]))
+            return DHOLE_OK;
     err = dhole__io_poll(pfds, n, deadline);
     return err == DHOLE_ERR_TIMEOUT ? DHOLE_OK : err;
 }
 
 static dhole_err step_all(struct builder *b)
 {
-    dhole_err err = check_cancelled(b);
+    dhole_err err = check_news(b);
 
     if (!err)
         err = accept_all(b);
     for (int i = 0; i < calls_max && !err; i++)
         if (b->call[i].conn != NULL)
             err = drive(b, &b->call[i]);
+    if (err == DHOLE_ERR_PEER_LOST) { /* who gives up says why before it hangs up */
+        dhole_err news = check_news(b);
+        err = news ? news : err;
+    }
     return err;
+}
+
+/* Until something more has come, which is waited for from `peer`. */
+static dhole_err wait_on(struct builder *b, int peer)
+{
+    if (dhole__now() < b->deadline)
+        return sleep_on_calls(b);
+    if (b->refusal)
+        return dhole__fail(b->refusal, "%s", b->refusal_text);
+    return dhole__fail(DHOLE_ERR_TIMEOUT, "rank %d did not come in time", peer);
 }
 
 /* Until `peer` is there on that channel. */
 static dhole_err wait_for(struct builder *b, int peer, int channel)
 {
     struct dhole__conn **place = place_of(b, peer, channel);
+    dhole_err err = step_all(b);
 
-    for (;;) {
-        dhole_err err = step_all(b);
-        if (err || *place != NULL)
-            return err;
-        if (dhole__now() >= b->deadline) {
-            if (b->refusal)
-                return dhole__fail(b->refusal, "%s", b->refusal_text);
-            return dhole__fail(DHOLE_ERR_TIMEOUT, "rank %d did not come in time", peer);
-        }
-        err = sleep_on_calls(b);
-        if (err)
-            return err;
+    while (!err && *place == NULL) {
+        err = wait_on(b, peer);
+        if (!err)
+            err = step_all(b);
     }
+    return err;
 }
 
 static dhole_err connect_to(struct builder *b, int peer, int channel, struct dhole__conn **out)
@@ -522,7 +555,7 @@ static dhole_err connect_to(struct builder *b, int peer, int channel, struct dho
 
     do {
         dhole__deadline slice = dhole__deadline_min(b->deadline, dhole__deadline_in(dial_slice_ms));
-        err = check_cancelled(b);
+        err = check_news(b);
         if (err)
             return err;
         err = b->transport->ops->connect(b->transport, peer, rail, slice, out);
@@ -575,14 +608,35 @@ static dhole_err join_rails(struct builder *b, int peer)
     return err;
 }
 
-static dhole_err connect_peer(struct builder *b, int peer)
+/* Lower ranks are called, higher ones call. */
+static dhole_err get(struct builder *b, int peer, int channel)
 {
-    dhole_err (*get)(struct builder *, int, int) = peer < b->mesh.rank ? dial : wait_for;
-    dhole_err err = get(b, peer, DHOLE__CHANNEL_CONTROL);
+    return peer < b->mesh.rank ? dial(b, peer, channel) : wait_for(b, peer, channel);
+}
 
-    for (int rail = 0; !err && rail < rails_to(b, peer); rail++)
-        err = get(b, peer, DHOLE__CHANNEL_LANE + rail);
-    return err ? err : join_rails(b, peer);
+static dhole_err connect_controls(struct builder *b)
+{
+    dhole_err err = DHOLE_OK;
+
+    for (int peer = 0; peer < b->mesh.size && !err; peer++)
+        if (peer != b->mesh.rank)
+            err = get(b, peer, DHOLE__CHANNEL_CONTROL);
+    return err;
+}
+
+static dhole_err connect_lanes(struct builder *b)
+{
+    dhole_err err = DHOLE_OK;
+
+    for (int peer = 0; peer < b->mesh.size && !err; peer++) {
+        if (peer == b->mesh.rank)
+            continue;
+        for (int rail = 0; !err && rail < rails_to(b, peer); rail++)
+            err = get(b, peer, DHOLE__CHANNEL_LANE + rail);
+        if (!err)
+            err = join_rails(b, peer);
+    }
+    return err;
 }
 
 /* Numbers the hosts; where ranks do not ask for memory, each has its own. */
@@ -607,16 +661,74 @@ static dhole_err open_devices(struct builder *b)
 
     for (int i = 0; i < n && !err; i++)
         wish[i] = (struct dhole__rdma_wish){use[i].name, use[i].peers};
-    return err || n == 0 ? err : dhole__rdma_open(wish, n, &b->mesh.rdma);
+    if (!err && n > 0)
+        err = dhole__rdma_open(wish, n, &b->mesh.rdma);
+    return err ? dhole__fail_in(err, "rank %d", b->mesh.rank) : DHOLE_OK;
+}
+
+static void await_reports(struct builder *b)
+{
+    for (int peer = 0; peer < b->mesh.size; peer++)
+        if (peer != b->mesh.rank)
+            dhole__report_await(&b->report[peer], b->mesh.control[peer]);
+}
+
+/* Until all have told that their lanes are there. */
+static dhole_err hear_reports(struct builder *b)
+{
+    dhole_err err = DHOLE_OK;
+
+    for (int peer = 0; peer < b->mesh.size; peer++) {
+        while (!err && b->report[peer].awaited) {
+            err = wait_on(b, peer);
+            if (!err)
+                err = step_all(b);
+        }
+    }
+    return err;
+}
+
+static void tell_all(const struct builder *b, dhole_err err)
+{
+    for (int peer = 0; peer < b->mesh.size; peer++)
+        if (b->mesh.control[peer] != NULL)
+            dhole__report_tell(b->mesh.control[peer], err);
+}
+
+/* Who cannot open its devices meets the others all the same. So nobody is left without a word: each
+ * hears why there will be no group from the rank that is at fault, or from one that heard it. */
+static dhole_err connect_over_devices(struct builder *b)
+{
+    dhole_err err;
+
+    b->unopened = open_devices(b);
+    if (b->unopened) {
+        dhole__message_save(b->unopened_text);
+        dhole__log(DHOLE__LOG_WARN, "%s; waiting for the others to tell them", b->unopened_text);
+    }
+    err = connect_controls(b);
+    if (b->unopened)
+        err = dhole__fail(b->unopened, "%s", b->unopened_text);
+    if (!err) {
+        await_reports(b);
+        err = connect_lanes(b);
+    }
+    tell_all(b, err);
+    return err ? err : hear_reports(b);
+}
+
+static dhole_err connect_over_transport(struct builder *b)
+{
+    dhole_err err = connect_controls(b);
+
+    return err ? err : connect_lanes(b);
 }
 
 static dhole_err build(struct builder *b)
 {
-    dhole_err err = b->lanes == DHOLE__LANES_RDMA ? open_devices(b) : DHOLE_OK;
+    dhole_err err =
+        b->lanes == DHOLE__LANES_RDMA ? connect_over_devices(b) : connect_over_transport(b);
 
-    for (int peer = 0; peer < b->mesh.size && !err; peer++)
-        if (peer != b->mesh.rank)
-            err = connect_peer(b, peer);
     number_hosts(b);
     return err;
 }

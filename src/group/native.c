@@ -9,6 +9,7 @@
 #include "group/groups.h"
 #include "group/liveness.h"
 #include "group/mesh.h"
+#include "group/request.h"
 #include "transport/shm/shm.h"
 
 /* Shared memory of a lane, each way, and of all lanes of a host, where ranks are crowded. */
@@ -31,11 +32,13 @@ static struct native *native_of(dhole_group *group)
 /* Nobody came in time. One who waits as well, for this rank and elsewhere, disagrees with it. */
 static dhole_err settle_late(struct native *native, int culprit)
 {
-    dhole_err err = dhole__liveness_deadlock(native->live, culprit);
+    dhole_err err = dhole__liveness_deadlock(native->live, &culprit);
+    pthread_t thread = pthread_self();
 
     if (err != DHOLE_OK)
         return dhole__liveness_report(native->live, err, culprit);
-    err = dhole__groups_mismatch(&native->entry, culprit);
+    if (!dhole__busy(&native->base) || dhole__queue_waits_for(&native->base, culprit, &thread))
+        err = dhole__groups_mismatch(&native->entry, culprit, thread);
     return err ? err : dhole__liveness_report_late(native->live, culprit, native->comm.hearsay);
 }
 
@@ -57,7 +60,8 @@ static void note_wait(void *arg, const struct dhole__waits *waits)
 {
     struct native *native = arg;
 
-    atomic_store(&native->entry.thread, pthread_self());
+    if (!dhole__busy(&native->base))
+        atomic_store(&native->base.thread, pthread_self());
     dhole__liveness_wait(native->live, waits);
 }
 
@@ -87,6 +91,7 @@ static dhole_err connect_all(const struct dhole__transport_ops *ops, enum dhole_
         .listen_fd = options.listen_fd,
         .other_fds = other_fds,
         .session = options.session,
+        .on_host = options.identity == NULL && !options.allow_plain,
     };
     dhole__deadline deadline = dhole__deadline_in(options.connect_timeout_ms);
     struct dhole__transport *transport;
@@ -361,6 +366,12 @@ static dhole_err native_message_step(dhole_group *group, struct dhole__message *
     return settle(native_of(group), dhole__message_step(message, moved));
 }
 
+static void native_messages_wait(dhole_group *group, const struct dhole__message *const *messages,
+                                 int count)
+{
+    dhole__comm_wait(&native_of(group)->comm, messages, count);
+}
+
 static dhole_err open_tcp(const dhole_options *options, const int *other_fds, dhole_group **out)
 {
     return open_over(&dhole__backend_tcp, &dhole__transport_tcp, DHOLE__LANES_RING, options,
@@ -401,7 +412,8 @@ static dhole_err open_mem(const dhole_options *options, const int *other_fds, dh
         .all_gather = native_all_gather, .broadcast = native_broadcast, .send = native_send, \
         .recv = native_recv, .sendrecv = native_sendrecv, .sum_scatter = native_sum_scatter, \
         .all_to_all = native_all_to_all, .send_start = native_send_start,                    \
-        .recv_start = native_recv_start, .message_step = native_message_step                 \
+        .recv_start = native_recv_start, .message_step = native_message_step,                \
+        .messages_wait = native_messages_wait                                                \
     }
 
 const struct dhole__backend dhole__backend_tcp = NATIVE(tcp, true);

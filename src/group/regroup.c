@@ -1,7 +1,5 @@
 #include "group/regroup.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,29 +9,14 @@
 #include "group/hello.h"
 #include "group/settings.h"
 
-static void set_port(struct dhole__address *address, uint16_t port)
-{
-    if (address->family == AF_INET)
-        ((struct sockaddr_in *)&address->addr)->sin_port = htons(port);
-    else
-        ((struct sockaddr_in6 *)&address->addr)->sin6_port = htons(port);
-}
-
-static uint16_t port_of(const struct dhole__address *address)
-{
-    if (address->family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)&address->addr)->sin_port);
-    return ntohs(((const struct sockaddr_in6 *)&address->addr)->sin6_port);
-}
-
 /* Where this rank listened when it joined. */
 static dhole_err own_address(const dhole_group *parent, int rail, struct dhole__address *out)
 {
     const struct dhole__settings *settings = parent->settings;
 
-    if (rail > 0 || !settings->has_bound)
+    if (rail > 0 || settings->bound_count == 0)
         return dhole__tcp_resolve_rail(settings->options.hosts[parent->rank], rail, out);
-    *out = settings->bound;
+    *out = settings->bound[0];
     return DHOLE_OK;
 }
 
@@ -50,16 +33,26 @@ static bool repeats(struct dhole__door *door, const struct dhole__address *addre
     return false;
 }
 
+/* Its first address may be several, on networks of which each other rank knows one. */
 static dhole_err open_rail(const dhole_group *parent, struct dhole__address address, int rail,
                            struct dhole__door *door)
 {
-    set_port(&address, 0);
-    if (dhole__tcp_listen(&address, &door->fd[rail]) < 0)
+    const struct dhole__settings *settings = parent->settings;
+    struct dhole__address all[dhole__rails_max] = {address};
+    int count = 1, fds[dhole__rails_max];
+
+    for (int i = 1; rail == 0 && i < settings->bound_count; i++)
+        all[count++] = settings->bound[i];
+    dhole__tcp_set_port(&all[0], 0);
+    if (dhole__tcp_listen_all(all, count, fds) < 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "rank %d cannot listen for another group",
                                  parent->rank);
-    if (getsockname(door->fd[rail], (struct sockaddr *)&address.addr, &address.length) < 0)
+    door->fd[rail] = fds[0];
+    for (int i = 1; i < count; i++)
+        door->fd[door->count + door->others++] = fds[i];
+    if (getsockname(fds[0], (struct sockaddr *)&all[0].addr, &all[0].length) < 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "getsockname");
-    door->port[rail] = port_of(&address);
+    door->port[rail] = (uint16_t)dhole__tcp_port(&all[0]);
     return DHOLE_OK;
 }
 
@@ -72,7 +65,7 @@ dhole_err dhole__door_open(const dhole_group *parent, struct dhole__door *out)
     *out = (struct dhole__door){.count = 0};
     if (parent->size > 1 && parent->backend->has_addresses)
         out->count = dhole__tcp_rails(options->hosts[parent->rank]);
-    for (int rail = 0; rail < out->count; rail++)
+    for (int rail = 0; rail < dhole__rails_max; rail++)
         out->fd[rail] = -1;
     for (int rail = 0; rail < out->count && !err; rail++) {
         err = own_address(parent, rail, &address[rail]);
@@ -86,9 +79,10 @@ dhole_err dhole__door_open(const dhole_group *parent, struct dhole__door *out)
 
 void dhole__door_close(struct dhole__door *door)
 {
-    while (door->count > 0)
-        if (door->fd[--door->count] >= 0)
-            close(door->fd[door->count]);
+    for (int i = 0; i < door->count + door->others; i++)
+        if (door->fd[i] >= 0)
+            close(door->fd[i]);
+    door->count = door->others = 0;
 }
 
 static uint64_t hash(uint64_t seed, const void *data, size_t size)
@@ -192,7 +186,7 @@ dhole_err dhole__regroup(const dhole_group *parent, const struct dhole__member *
     options.connect_timeout_ms = dhole__deadline_ms(deadline);
     err = choose(old, has_addresses, member, size, &choice);
     if (err == DHOLE_OK)
-        err = dhole__group_open(parent->backend, &options, door->count > 1 ? door->fd + 1 : NULL,
+        err = dhole__group_open(parent->backend, &options, door->count > 0 ? door->fd + 1 : NULL,
                                 out);
     if (err == DHOLE_OK)
         (*out)->settings->options.connect_timeout_ms = old->connect_timeout_ms;

@@ -9,7 +9,8 @@
  * one, at ports that are free. None where ranks have no addresses. */
 struct dhole__door {
     int count;
-    int fd[dhole__rails_max]; /* -1 where an address repeats another */
+    int others; /* sockets for the first address on other networks, behind those of the others */
+    int fd[dhole__rails_max]; /* -1 where an address repeats another, and beyond */
     uint16_t port[dhole__rails_max];
 };
 

@@ -287,19 +287,33 @@ dhole_err dhole__rendezvous_open(const char *coordinator, const dhole_options *o
 }
 
 /* Where this rank is. It listens before the others are told. */
-static dhole_err listen_at_own(const dhole_options *options, int *fd, char *own)
+static dhole_err listen_at_own(const dhole_options *options, struct dhole__rendezvous *out,
+                               char *own)
 {
     const char *host = options->hosts != NULL ? options->hosts[options->rank] : NULL;
-    struct dhole__address address;
-    dhole_err err;
+    int count = host != NULL ? dhole__tcp_rails(host) : 0, fds[dhole__rails_max];
+    struct dhole__address address[dhole__rails_max];
 
-    if (host == NULL || strchr(host, ',') != NULL)
-        return dhole__fail(DHOLE_ERR_INVALID,
-                           "hosts[%d] is \"%s\": expected the one address at which this rank is to "
-                           "listen, as it is to tell the others by all_gather",
-                           options->rank, host != NULL ? host : "");
-    err = dhole__tcp_resolve(host, &address);
-    return err ? err : dhole__rendezvous_listen(&address, fd, own);
+    if (count == 0 || count > dhole__rails_max)
+        return dhole__fail(
+            DHOLE_ERR_INVALID,
+            "hosts[%d] is \"%.200s\": expected where this rank is to listen, at most "
+            "%d addresses, as it is to tell the others by all_gather",
+            options->rank, host != NULL ? host : "", dhole__rails_max);
+    for (int i = 0; i < count; i++) {
+        dhole_err err = dhole__tcp_resolve_rail(host, i, &address[i]);
+        if (err)
+            return err;
+    }
+    dhole__tcp_set_port(&address[0], 0);
+    if (dhole__tcp_listen_all(address, count, fds) < 0)
+        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen for the other ranks at %.200s",
+                                 host);
+    out->listen_fd = fds[0];
+    out->others = count - 1;
+    memcpy(out->other_fds, fds + 1, (size_t)out->others * sizeof fds[0]);
+    dhole__tcp_own_text(fds[0], own);
+    return DHOLE_OK;
 }
 
 typedef char gathered[dhole__rendezvous_address_max];
@@ -330,7 +344,9 @@ dhole_err dhole__rendezvous_gather(const dhole_options *options, struct dhole__r
 
     if (all == NULL)
         return dhole__fail_nomem((size_t)options->size * sizeof *all, "finding the other ranks");
-    err = listen_at_own(options, &rendezvous.listen_fd, own);
+    for (int i = 0; i < dhole__rails_max - 1; i++)
+        rendezvous.other_fds[i] = -1;
+    err = listen_at_own(options, &rendezvous, own);
     dhole__message_save(why);
     failed = options->all_gather(options->all_gather_arg, own, all, sizeof own);
     if (err)
@@ -356,5 +372,7 @@ void dhole__rendezvous_close(struct dhole__rendezvous *rendezvous)
     free(rendezvous->hosts);
     if (rendezvous->listen_fd >= 0)
         close(rendezvous->listen_fd);
+    for (int i = 0; i < rendezvous->others; i++)
+        close(rendezvous->other_fds[i]);
     *rendezvous = (struct dhole__rendezvous){0};
 }

@@ -7,12 +7,15 @@
 
 #include "base/clock.h"
 #include "dhole/group.h"
+#include "transport/rails.h"
 #include "transport/tcp/tcp.h"
 
 struct dhole__rendezvous {
     int size;
     char **hosts;  /* [size], as in dhole_options */
     int listen_fd; /* this rank's, at hosts[rank] */
+    int others;    /* sockets at its other addresses, of which the other ranks may know one */
+    int other_fds[dhole__rails_max - 1]; /* -1 beyond */
 };
 
 /* "host:port", "[ipv6]:port", or the path of a Unix socket, which begins with a slash. */
@@ -27,8 +30,8 @@ DHOLE__MUST_CHECK dhole_err dhole__rendezvous_open(const char *coordinator,
                                                    dhole__deadline deadline,
                                                    struct dhole__rendezvous *out);
 
-/* The same by the options' own all_gather: each rank listens at its entry of hosts, at a free
- * port. */
+/* The same by the options' own all_gather: each rank listens at its entry of hosts, which may list
+ * several addresses, at a free port. */
 DHOLE__MUST_CHECK dhole_err dhole__rendezvous_gather(const dhole_options *options,
                                                      struct dhole__rendezvous *out);
 

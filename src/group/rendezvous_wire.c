@@ -65,10 +65,7 @@ dhole_err dhole__rendezvous_listen(const struct dhole__address *address, int *fd
     struct dhole__address bound = *address;
     int listener;
 
-    if (bound.family == AF_INET)
-        ((struct sockaddr_in *)&bound.addr)->sin_port = 0;
-    else
-        ((struct sockaddr_in6 *)&bound.addr)->sin6_port = 0;
+    dhole__tcp_set_port(&bound, 0);
     if (dhole__tcp_listen(&bound, &listener) < 0)
         return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot listen for the other ranks");
     dhole__tcp_own_text(listener, out);

@@ -28,7 +28,10 @@ struct dhole_request {
     struct dhole_request *next;
     struct dhole__task task;
     struct dhole__message message; /* of a send or receive that has begun */
-    bool begun, done;
+    dhole__deadline slow_at; /* when it is slow, as nothing has moved in it; 0: to be looked up */
+    bool begun, slow, done;
+    bool awaited; /* by this thread: */
+    pthread_t by;
     dhole_err err;
 };
 
@@ -41,15 +44,19 @@ struct dhole__queue {
     pthread_t thread;
     int pipe[2]; /* wakes the thread */
 
-    /* The thread's own: messages by direction (enum dhole__io_kind) and peer. */
+    /* The thread's own: messages by direction (enum dhole__io_kind) and peer, and the collective
+     * that is being made. */
     struct fifo lane[2][dhole__rank_max];
     int under_way;
+    struct dhole_request *collective;
+    bool told; /* the peers know what this rank waits in */
 
     pthread_mutex_t lock; /* for what follows */
     pthread_cond_t changed;
     struct fifo waiting;
     bool news;   /* something was queued that the thread has not looked at */
     bool asleep; /* it wants a byte in its pipe then */
+    bool slow;   /* a message is: who begins to wait then is news too */
     bool stop;
     int users;     /* the group, and each request */
     dhole_err err; /* of the first call that failed: later ones end with the same */
@@ -142,6 +149,17 @@ static void begin_message(dhole_group *group, struct dhole_request *request)
                                    deadline);
 }
 
+/* It has moved: what the peers know of it is wrong. */
+static void note_move(struct dhole__queue *queue, struct dhole_request *request)
+{
+    if (request->slow) {
+        queue->group->backend->messages_wait(queue->group, NULL, 0);
+        queue->told = false;
+    }
+    request->slow = false;
+    request->slow_at = 0;
+}
+
 /* Moves what can be moved on one lane in one direction. */
 static dhole_err step_lane(struct dhole__queue *queue, struct fifo *lane, bool *moved)
 {
@@ -155,6 +173,8 @@ static dhole_err step_lane(struct dhole__queue *queue, struct fifo *lane, bool *
         if (err)
             return err;
         *moved |= some;
+        if (some)
+            note_move(queue, request);
         if (dhole__io_left(&request->message.io) > 0)
             break;
         take(lane);
@@ -174,6 +194,68 @@ static dhole_err step_messages(struct dhole__queue *queue, bool *moved)
     return err;
 }
 
+static const struct dhole_request *find_awaited(const struct fifo *fifo)
+{
+    const struct dhole_request *request = fifo->first;
+
+    while (request != NULL && !request->awaited)
+        request = request->next;
+    return request;
+}
+
+/* Messages without which this rank does not go on, of those that are slow: before or in a request
+ * that is waited for, or any when a collective is behind them. With the lock held. */
+static int find_needed(const struct dhole__queue *queue, const struct dhole__message **needed)
+{
+    int n = 0;
+
+    for (int i = 0; i < 2 * queue->group->size; i++) {
+        const struct fifo *lane = &queue->lane[i % 2][i / 2];
+        if (lane->first != NULL && lane->first->slow &&
+            (queue->waiting.first != NULL || find_awaited(lane) != NULL))
+            needed[n++] = &lane->first->message;
+    }
+    return n;
+}
+
+/* Looks for messages in which nothing has moved for a while, and for when that will be so of the
+ * next one. */
+static bool find_slow(struct dhole__queue *queue, dhole__deadline *next)
+{
+    int64_t now = dhole__now();
+    bool any = false;
+
+    for (int i = 0; i < 2 * queue->group->size; i++) {
+        struct dhole_request *request = queue->lane[i % 2][i / 2].first;
+        if (request == NULL)
+            continue;
+        if (request->slow_at == 0)
+            request->slow_at = dhole__io_slow_at(now, request->message.call.deadline);
+        if (now < request->slow_at) {
+            *next = dhole__deadline_min(*next, request->slow_at);
+            continue;
+        }
+        queue->told &= request->slow;
+        any = request->slow = true;
+    }
+    return any;
+}
+
+/* Tells the peers what this rank waits in, if it does. */
+static void tell_wait(struct dhole__queue *queue)
+{
+    const struct dhole__message *needed[2 * dhole__rank_max];
+    int n;
+
+    pthread_mutex_lock(&queue->lock);
+    queue->slow = true;
+    n = find_needed(queue, needed);
+    pthread_mutex_unlock(&queue->lock);
+    queue->told = n > 0;
+    if (n > 0)
+        queue->group->backend->messages_wait(queue->group, needed, n);
+}
+
 /* What to poll for so that the first message of a lane can go on; false: it can now. */
 static bool arm_lane(const struct fifo *lane, struct pollfd *pfds, int *n,
                      dhole__deadline *deadline)
@@ -185,16 +267,19 @@ static bool arm_lane(const struct fifo *lane, struct pollfd *pfds, int *n,
     return message->io.conn == NULL || dhole__io_arm(&message->io, &pfds[(*n)++]);
 }
 
-/* Until a call is queued, a message can go on or its deadline has passed. A poll that fails is one
- * that was short. */
+/* Until a call is queued, a message can go on or its deadline has passed; once messages are slow,
+ * also until a request is waited for. A poll that fails is one that was short. */
 static void doze(struct dhole__queue *queue)
 {
     struct pollfd pfds[2 * dhole__rank_max + 1] = {{.fd = queue->pipe[0], .events = POLLIN}};
     dhole__deadline deadline = INT64_MAX;
     int n = 1;
-    bool ready;
+    bool slow = find_slow(queue, &deadline), ready;
 
+    if (slow && !queue->told)
+        tell_wait(queue);
     pthread_mutex_lock(&queue->lock);
+    queue->slow = slow;
     ready = queue->news;
     queue->asleep = !ready;
     pthread_mutex_unlock(&queue->lock);
@@ -216,6 +301,7 @@ static struct dhole_request *take_turn(struct dhole__queue *queue, bool *stop)
     pthread_mutex_lock(&queue->lock);
     while (read(queue->pipe[0], drain, sizeof drain) > 0)
         ;
+    queue->told &= !queue->news;
     queue->news = queue->asleep = false;
     while (queue->waiting.first != NULL && is_message(queue->waiting.first)) {
         struct dhole_request *request = take(&queue->waiting);
@@ -262,6 +348,7 @@ static void *work(void *arg)
         struct dhole_request *collective = take_turn(queue, &stop);
         bool moved = collective != NULL;
         dhole_err err = DHOLE_OK;
+        queue->collective = collective;
         if (queue->err == DHOLE_OK)
             err = moved ? dhole__task_run(queue->group, &collective->task)
                         : step_messages(queue, &moved);
@@ -365,11 +452,25 @@ static dhole_err take_result(dhole_request *request)
     return err;
 }
 
+/* This thread begins to wait for a request that is not done. With the lock held. */
+static void await(dhole_request *request)
+{
+    struct dhole__queue *queue = request->queue;
+
+    request->awaited = true;
+    request->by = pthread_self();
+    atomic_store(&queue->group->thread, request->by);
+    if (queue->slow)
+        wake(queue);
+}
+
 dhole_err dhole_wait(dhole_request *request)
 {
     struct dhole__queue *queue = request->queue;
 
     pthread_mutex_lock(&queue->lock);
+    if (!request->done)
+        await(request);
     while (!request->done)
         pthread_cond_wait(&queue->changed, &queue->lock);
     return take_result(request);
@@ -393,6 +494,25 @@ dhole_err dhole__post_and_wait(dhole_group *group, const struct dhole__task *tas
     dhole_err err = dhole__post(group, task, &request);
 
     return err ? err : dhole_wait(request);
+}
+
+bool dhole__queue_waits_for(dhole_group *group, int peer, pthread_t *thread)
+{
+    struct dhole__queue *queue = group->queue;
+    const struct dhole_request *request;
+
+    pthread_mutex_lock(&queue->lock);
+    request = find_awaited(&queue->lane[DHOLE__SEND][peer]);
+    if (request == NULL)
+        request = find_awaited(&queue->lane[DHOLE__RECV][peer]);
+    if (request == NULL)
+        request = find_awaited(&queue->waiting);
+    if (request == NULL && queue->collective != NULL && queue->collective->awaited)
+        request = queue->collective;
+    if (request != NULL)
+        *thread = request->by;
+    pthread_mutex_unlock(&queue->lock);
+    return request != NULL;
 }
 
 void dhole__queue_set_idle(dhole_group *group, int (*run)(void *arg), void *arg)

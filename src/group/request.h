@@ -21,6 +21,10 @@ DHOLE__MUST_CHECK dhole_err dhole__post(dhole_group *group, const struct dhole__
 DHOLE__MUST_CHECK dhole_err dhole__post_and_wait(dhole_group *group,
                                                  const struct dhole__task *task);
 
+/* In the thread: whether one of the caller's waits for a request that needs the rank `peer`; then
+ * which thread. */
+bool dhole__queue_waits_for(dhole_group *group, int peer, pthread_t *thread);
+
 /* Stops the thread; calls that are outstanding end with DHOLE_ERR_CANCELLED. */
 void dhole__queue_close(dhole_group *group);
 

@@ -94,10 +94,22 @@ static dhole_err copy_all(dhole_options *options)
     return err;
 }
 
-dhole_err dhole__settings_copy(const dhole_options *options, struct dhole__settings **out)
+static void note_bound(struct dhole__settings *settings, int fd)
+{
+    struct dhole__address *bound = &settings->bound[settings->bound_count];
+
+    bound->length = sizeof bound->addr;
+    if (fd < 0 || getsockname(fd, (struct sockaddr *)&bound->addr, &bound->length) < 0)
+        return;
+    bound->family = bound->addr.ss_family;
+    settings->bound_count++;
+}
+
+dhole_err dhole__settings_copy(const dhole_options *options, const int *other_fds,
+                               struct dhole__settings **out)
 {
     struct dhole__settings *settings = dhole__sys.calloc(1, sizeof *settings);
-    struct sockaddr *bound;
+    int rails;
     dhole_err err;
 
     if (settings == NULL)
@@ -108,11 +120,10 @@ dhole_err dhole__settings_copy(const dhole_options *options, struct dhole__setti
         dhole__settings_free(settings);
         return err;
     }
-    bound = (struct sockaddr *)&settings->bound.addr;
-    settings->bound.length = sizeof settings->bound.addr;
-    settings->has_bound = options->listen_fd >= 0 &&
-                          getsockname(options->listen_fd, bound, &settings->bound.length) == 0;
-    settings->bound.family = bound->sa_family;
+    rails = options->hosts != NULL ? dhole__tcp_rails(options->hosts[options->rank]) : 1;
+    note_bound(settings, options->listen_fd);
+    for (int i = rails; other_fds != NULL && i < dhole__rails_max; i++)
+        note_bound(settings, other_fds[i - 1]);
     *out = settings;
     return DHOLE_OK;
 }

@@ -129,6 +129,11 @@ static dhole_err sleep_for(struct dhole__io *io, int n, const struct wait *wait,
     return err;
 }
 
+dhole__deadline dhole__io_slow_at(int64_t now, dhole__deadline deadline)
+{
+    return now + ((deadline - now) / 4 < slow_ns ? (deadline - now) / 4 : slow_ns);
+}
+
 /* Sleeps; says once that it takes long: at *slow_at, 0 when that is yet to be set. */
 static dhole_err sleep_or_say(struct dhole__io *io, int n, const struct wait *wait,
                               dhole__deadline *slow_at, int64_t now)
@@ -138,7 +143,7 @@ static dhole_err sleep_or_say(struct dhole__io *io, int n, const struct wait *wa
     dhole_err err;
 
     if (*slow_at == 0 && idle->slow != NULL)
-        *slow_at = now + ((deadline - now) / 4 < slow_ns ? (deadline - now) / 4 : slow_ns);
+        *slow_at = dhole__io_slow_at(now, deadline);
     else if (*slow_at == 0)
         *slow_at = deadline;
     err = sleep_for(io, n, wait, *slow_at);

@@ -51,7 +51,7 @@ struct dhole__idle {
     /* Something useful, a microsecond's worth a call; returns whether there is more. */
     int (*run)(void *arg);
     void *arg;
-    /* Called once when nothing has moved for a quarter of a second, or of the time there is. */
+    /* Called once at dhole__io_slow_at, when nothing has moved. */
     void (*slow)(void *arg);
     void *slow_arg;
 };
@@ -84,6 +84,9 @@ bool dhole__io_arm(const struct dhole__io *io, struct pollfd *pfd);
 
 /* DHOLE_ERR_CANCELLED when cancel_fd is readable; -1 is none. */
 DHOLE__MUST_CHECK dhole_err dhole__io_check_cancelled(int cancel_fd);
+
+/* When a wait that began now has taken long: after a quarter of a second, or of its time. */
+dhole__deadline dhole__io_slow_at(int64_t now, dhole__deadline deadline);
 
 /* poll() until one of n descriptors is ready, a signal comes, or the deadline, which is
  * DHOLE_ERR_TIMEOUT. */

@@ -17,6 +17,7 @@ struct rails {
     struct dhole__conn base;
     int n;
     size_t chunk;
+    bool in_turn; /* when receiving */
     struct dhole__conn *rail[dhole__rails_max];
     char address[dhole__rails_max][address_max];
     struct way send, recv;
@@ -131,10 +132,36 @@ static dhole_err rails_send(struct dhole__conn *conn, const struct iovec *iov, i
     return move_stream(rails, &rails->send, dhole__conn_send, iov, n, moved);
 }
 
+/* Chunk after chunk, while each is there to its end. An error after some bytes have moved comes
+ * with the next call. */
+static dhole_err recv_in_turn(struct rails *rails, const struct iovec *iov, int n, size_t *moved)
+{
+    struct way *way = &rails->recv;
+    struct iovec piece[pieces_max];
+    size_t got, left;
+
+    *moved = 0;
+    do {
+        int rail = foremost(rails, way), count;
+        uint64_t at = way->next[rail];
+        dhole_err err;
+        left = left_of_chunk(rails, at);
+        count = slice(iov, n, *moved, left, piece);
+        err = move_on(rails, way, dhole__conn_recv, rail, piece, count);
+        got = (size_t)(way->next[foremost(rails, way)] - at);
+        *moved += got;
+        if (err)
+            return *moved > 0 ? DHOLE_OK : err;
+    } while (got == left);
+    return DHOLE_OK;
+}
+
 static dhole_err rails_recv(struct dhole__conn *conn, const struct iovec *iov, int n, size_t *moved)
 {
     struct rails *rails = (struct rails *)conn;
 
+    if (rails->in_turn)
+        return recv_in_turn(rails, iov, n, moved);
     return move_stream(rails, &rails->recv, dhole__conn_recv, iov, n, moved);
 }
 
@@ -195,4 +222,9 @@ dhole_err dhole__rails_open(struct dhole__conn *const *rail, const char *const *
     }
     *out = &rails->base;
     return DHOLE_OK;
+}
+
+void dhole__rails_receive_in_turn(struct dhole__conn *rails)
+{
+    ((struct rails *)rails)->in_turn = true;
 }

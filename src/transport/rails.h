@@ -19,4 +19,8 @@ DHOLE__MUST_CHECK dhole_err dhole__rails_open(struct dhole__conn *const *rail,
                                               const char *const *address, int n, size_t chunk,
                                               struct dhole__conn **out);
 
+/* From now on no rail receives before it is its turn: for rails that keep what has come, so that
+ * whoever receives need not offer the same memory next. */
+void dhole__rails_receive_in_turn(struct dhole__conn *rails);
+
 #endif

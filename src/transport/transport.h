@@ -10,8 +10,11 @@ struct dhole__transport_config {
     int rank, size;
     const char *const *hosts; /* addresses of each rank, where the transport has any */
     int listen_fd;            /* a listening socket for this rank's first address, or -1 */
-    const int *other_fds;     /* the same for its other addresses; NULL: none */
-    const char *session;      /* never NULL */
+    /* The same for its other addresses, dhole__rails_max - 1 of them; NULL: none. More than there
+     * are addresses of a rank are where it listens for those who reach it on other networks. */
+    const int *other_fds;
+    const char *session; /* never NULL */
+    bool on_host;        /* refuse addresses that are on a network */
 };
 
 struct dhole__transport;

@@ -22,30 +22,23 @@ static void on_types_and_counts(struct rank *r, void (*check)(struct rank *r, dh
     }
 }
 
-static uint8_t *outputs[8];
-
 static void check_sum_scatter(struct rank *r, dhole_dtype dtype, size_t count, bool in_place)
 {
     unsigned seed = (unsigned)count * 16 + (unsigned)dtype;
     size_t bytes = count * dhole_dtype_size(dtype), all = (size_t)r->size * count;
     uint8_t *in = malloc((size_t)r->size * bytes + 1), *apart = malloc(bytes + 1);
     uint8_t *out = in_place ? in + (size_t)r->rank * bytes : apart;
+    uint8_t *sum = malloc((size_t)r->size * bytes + 1);
 
     fill_numbers(dtype, r->rank, seed, in, all);
     ASSERT_OK(dhole_sum_scatter(r->group, in, out, count, dtype));
-    outputs[r->rank] = out;
-    ranks_meet(r);
-    if (r->rank == 0) {
-        uint8_t *sum = malloc((size_t)r->size * bytes + 1);
-        for (int i = 0; i < r->size; i++)
-            memcpy(sum + (size_t)i * bytes, outputs[i], bytes);
+    ranks_show(r, out, bytes, sum);
+    if (r->rank == 0)
         ASSERT_MSG(first_wrong(DHOLE__SUM, dtype, r->size, seed, fill_numbers, sum, all) == all,
                    "sum_scatter of %zu %s on %d ranks", count, dhole_dtype_name(dtype), r->size);
-        free(sum);
-    }
-    ranks_meet(r);
     free(in);
     free(apart);
+    free(sum);
 }
 
 static void sum_scatters(struct rank *r)

@@ -1,6 +1,7 @@
 /* Every operation on every type, for counts, rank numbers and both placements. */
 #include <stdint.h>
 
+#include "apart.h"
 #include "data.h"
 #include "harness.h"
 
@@ -18,19 +19,24 @@ static const struct {
     {DHOLE__MIN, dhole_all_min},
 };
 
-/* The outputs of all ranks, for one of them to look at. */
-static uint8_t *outputs[8];
+/* FNV-1a */
+static uint64_t digest(const uint8_t *data, size_t size)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ data[i]) * 0x100000001b3u;
+    return hash;
+}
 
 /* Ranks call it with their output of `bytes`; all must be the same. */
 static void expect_same_everywhere(struct rank *r, uint8_t *out, size_t bytes, const char *what)
 {
-    outputs[r->rank] = out;
-    ranks_meet(r);
-    if (r->rank == 0)
-        for (int i = 1; i < r->size; i++)
-            ASSERT_MSG(memcmp(out, outputs[i], bytes) == 0, "%s: ranks 0 and %d of %d differ", what,
-                       i, r->size);
-    ranks_meet(r);
+    uint64_t own = digest(out, bytes), all[8];
+
+    ranks_show(r, &own, sizeof own, all);
+    for (int i = 1; i < r->size; i++)
+        ASSERT_MSG(all[i] == all[0], "%s: ranks 0 and %d of %d differ", what, i, r->size);
 }
 
 static void check_reduction(struct rank *r, int which, dhole_dtype dtype, size_t count,
@@ -248,6 +254,8 @@ static void count_arrivals(struct rank *r)
 
 ON_EVERY_BACKEND(no_rank_leaves_a_barrier_before_all_came)
 {
+    if (apart())
+        test_skip("ranks on two machines have no common count");
     for (const int *size = rank_counts(backend); *size != 0; size++) {
         _Atomic int arrived = 0;
         run_group(backend, *size, count_arrivals, &arrived);

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "apart.h"
+
 #ifdef FAKE_VERBS
 #include "fake.h"
 #endif
@@ -32,8 +34,10 @@ const struct backend backend_jaccl_sealed = {.name = "jaccl", .queue_pairs = "uc
 struct meeting {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int size;
+    int size, here; /* ranks, and those that are threads of this process */
     int arrived, round;
+    const uint8_t *shown[ranks_max];
+    uint8_t *fetched; /* what those elsewhere show */
     bool done[ranks_max];
     int done_count;
 };
@@ -51,16 +55,22 @@ int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-int listen_anywhere(char address[static 32])
+static int listen_at(const char *host, char address[static 32])
 {
-    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sin = {.sin_family = AF_INET};
     socklen_t length = sizeof sin;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    ASSERT(inet_pton(AF_INET, host, &sin.sin_addr) == 1);
     ASSERT(fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0 && listen(fd, 64) == 0);
     ASSERT(getsockname(fd, (struct sockaddr *)&sin, &length) == 0);
-    snprintf(address, 32, "127.0.0.1:%d", ntohs(sin.sin_port));
+    snprintf(address, 32, "%.15s:%d", host, ntohs(sin.sin_port));
     return fd;
+}
+
+int listen_anywhere(char address[static 32])
+{
+    return listen_at("127.0.0.1", address);
 }
 
 static bool can_bind(const char *address, int port)
@@ -150,6 +160,32 @@ static void add_devices(struct world *world)
     }
 }
 
+/* What ranks elsewhere are to know of those that are here. */
+struct introduction {
+    char session[32];
+    char address[ranks_max][96];
+    dhole_pin pin[ranks_max];
+};
+
+static void introduce(struct world *world)
+{
+    static struct introduction ours, theirs;
+
+    memcpy(ours.session, world->session, sizeof ours.session);
+    memcpy(ours.address, world->address, sizeof ours.address);
+    memcpy(ours.pin, world->pin, sizeof ours.pin);
+    apart_swap(&ours, &theirs, sizeof ours);
+    if (!apart_is_here(0))
+        memcpy(world->session, theirs.session, sizeof world->session);
+    for (int rank = 0; rank < world->size; rank++) {
+        if (apart_is_here(rank))
+            continue;
+        memcpy(world->address[rank], theirs.address[rank], sizeof theirs.address[rank]);
+        world->hosts[rank] = world->address[rank];
+        world->pin[rank] = theirs.pin[rank];
+    }
+}
+
 void world_open(struct world *world, const struct backend *backend, int size)
 {
     static int worlds;
@@ -160,8 +196,11 @@ void world_open(struct world *world, const struct backend *backend, int size)
     snprintf(world->session, sizeof world->session, "test %d-%d", (int)getpid(), worlds++);
     for (int i = 0; i < size; i++) {
         world->listen_fd[i] = -1;
+        if (!apart_is_here(i))
+            continue;
         if (strcmp(backend->name, "mem") != 0) {
-            world->listen_fd[i] = listen_anywhere(world->address[i]);
+            world->listen_fd[i] =
+                listen_at(apart() ? apart_address() : "127.0.0.1", world->address[i]);
             world->hosts[i] = world->address[i];
             if (backend->rails && backend->queue_pairs == NULL)
                 add_rails(world->address[i]);
@@ -173,6 +212,8 @@ void world_open(struct world *world, const struct backend *backend, int size)
     }
     if (backend->queue_pairs != NULL)
         add_devices(world);
+    if (apart() && size > 1)
+        introduce(world);
 }
 
 void world_close(struct world *world)
@@ -208,7 +249,15 @@ dhole_options world_options(const struct world *world, int rank)
     if (world->backend->queue_pairs != NULL)
         options.devices = world->devices[rank];
     options.ring = world->backend->ring;
+    options.allow_plain = apart();
     return options;
+}
+
+static void meet_elsewhere(void)
+{
+    char ours = 0, theirs;
+
+    apart_swap(&ours, &theirs, 1);
 }
 
 void ranks_meet(struct rank *r)
@@ -218,7 +267,9 @@ void ranks_meet(struct rank *r)
 
     pthread_mutex_lock(&m->lock);
     round = m->round;
-    if (++m->arrived == m->size) {
+    if (++m->arrived == m->here) {
+        if (m->here < m->size)
+            meet_elsewhere();
         m->arrived = 0;
         m->round++;
         pthread_cond_broadcast(&m->changed);
@@ -226,6 +277,38 @@ void ranks_meet(struct rank *r)
     while (round == m->round)
         pthread_cond_wait(&m->changed, &m->lock);
     pthread_mutex_unlock(&m->lock);
+}
+
+static void fetch(struct meeting *m, size_t size)
+{
+    size_t all = (size_t)m->size * size;
+    uint8_t *ours = calloc(1, all + 1);
+
+    m->fetched = malloc(all + 1);
+    for (int rank = 0; rank < m->size; rank++)
+        if (apart_is_here(rank))
+            memcpy(ours + (size_t)rank * size, m->shown[rank], size);
+        else
+            m->shown[rank] = m->fetched + (size_t)rank * size;
+    apart_swap(ours, m->fetched, all);
+    free(ours);
+}
+
+void ranks_show(struct rank *r, const void *own, size_t size, void *all)
+{
+    struct meeting *m = r->meeting;
+    bool fetches = m->here < m->size && r->rank < 2; /* one of those that are here */
+
+    m->shown[r->rank] = own;
+    ranks_meet(r);
+    if (fetches)
+        fetch(m, size);
+    ranks_meet(r);
+    for (int rank = 0; rank < m->size; rank++)
+        memcpy((uint8_t *)all + (size_t)rank * size, m->shown[rank], size);
+    ranks_meet(r);
+    if (fetches)
+        free(m->fetched);
 }
 
 void rank_joins(struct rank *r)
@@ -262,10 +345,11 @@ static void wait_for_all(struct meeting *m)
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += (time_t)patient(run_limit_s);
     pthread_mutex_lock(&m->lock);
-    while (m->done_count < m->size && error == 0)
+    while (m->done_count < m->here && error == 0)
         error = pthread_cond_timedwait(&m->changed, &m->lock, &until);
     for (int i = 0; i < m->size; i++)
-        ASSERT_MSG(m->done[i], "rank %d of %d did not end within %d s", i, m->size, run_limit_s);
+        ASSERT_MSG(m->done[i] || !apart_is_here(i), "rank %d of %d did not end within %d s", i,
+                   m->size, run_limit_s);
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -276,7 +360,11 @@ void run_ranks(const struct backend *backend, int size, rank_body *body, void *a
     struct thread threads[ranks_max];
 
     world_open(&world, backend, size);
+    for (int i = 0; i < size; i++)
+        meeting.here += apart_is_here(i);
     for (int i = 0; i < size; i++) {
+        if (!apart_is_here(i))
+            continue;
         threads[i].body = body;
         threads[i].r = (struct rank){.world = &world,
                                      .rank = i,
@@ -288,7 +376,8 @@ void run_ranks(const struct backend *backend, int size, rank_body *body, void *a
     }
     wait_for_all(&meeting);
     for (int i = 0; i < size; i++)
-        pthread_join(threads[i].id, NULL);
+        if (apart_is_here(i))
+            pthread_join(threads[i].id, NULL);
     world_close(&world);
 }
 
@@ -318,8 +407,11 @@ void run_group(const struct backend *backend, int size, rank_body *body, void *a
 
 const int *rank_counts(const struct backend *backend)
 {
-    static const int many[] = {1, 2, 3, 4, 7, 8, 0}, real[] = {2, 3, 4, 0}, few[] = {2, 3, 0};
+    static const int many[] = {1, 2, 3, 4, 7, 8, 0}, real[] = {2, 3, 4, 0}, few[] = {2, 3, 0},
+                     pair[] = {2, 0};
 
+    if (apart())
+        return pair;
     if (backend->sealed)
         return few;
     return getenv("DHOLE_TEST_RDMA") != NULL ? real : many;

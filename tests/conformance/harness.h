@@ -1,4 +1,4 @@
-/* Ranks as threads of one process, over every backend that exists. */
+/* Ranks as threads of one process, or of two (apart.h), over every backend that exists. */
 #ifndef TEST_CONFORMANCE_HARNESS_H
 #define TEST_CONFORMANCE_HARNESS_H
 
@@ -141,6 +141,9 @@ void run_group_of_each_size(const struct backend *backend, rank_body *body, void
 
 /* Returns when all ranks' threads have called it. Not by way of the group. */
 void ranks_meet(struct rank *r);
+
+/* The same, with `size` bytes of each rank for all of them. */
+void ranks_show(struct rank *r, const void *own, size_t size, void *all);
 
 /* dhole_init with the rank's options, which must succeed; returns when all ranks have joined, as
  * one that aborts or leaves before that is an error of the others' dhole_init. */

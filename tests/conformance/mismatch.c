@@ -1,5 +1,7 @@
 /* Ranks that disagree: DHOLE_ERR_MISMATCH on all of them, in time, with both sides quoted. */
+#include <pthread.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "harness.h"
 
@@ -347,16 +349,292 @@ static void ranks_that_wait_for_each_other(const struct backend *backend)
 
 ON_SOME_BACKENDS(ranks_that_wait_for_each_other)
 
+/* The same of non-blocking calls: the last request is waited for first. */
+static dhole_err wait_all(dhole_request **request, int count)
+{
+    dhole_err first = DHOLE_OK;
+
+    while (count > 0) {
+        dhole_err err = dhole_wait(request[--count]);
+        if (first == DHOLE_OK)
+            first = err;
+    }
+    return first;
+}
+
+static dhole_err irecv_6(struct rank *r)
+{
+    dhole_request *request;
+
+    ASSERT_OK(dhole_irecv(r->group, buffer_of(r), 6, DHOLE_F32, !r->rank, &request));
+    return wait_all(&request, 1);
+}
+
+static dhole_err irecv_6_looking(struct rank *r)
+{
+    dhole_request *request[2];
+    float *data = buffer_of(r);
+    int done = 0;
+    dhole_err err;
+
+    ASSERT_OK(dhole_irecv(r->group, data, 6, DHOLE_F32, !r->rank, &request[0]));
+    ASSERT_OK(dhole_iall_sum(r->group, data + big, data + big, 5, DHOLE_F32, &request[1]));
+    do
+        err = dhole_test(request[1], &done);
+    while (!done);
+    ASSERT_ERR(dhole_wait(request[0]), err);
+    return err;
+}
+
+static dhole_err irecv_twice(struct rank *r)
+{
+    dhole_request *request[2];
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_irecv(r->group, data, 6, DHOLE_F32, !r->rank, &request[0]));
+    ASSERT_OK(dhole_irecv(r->group, data + big, 7, DHOLE_F32, !r->rank, &request[1]));
+    return wait_all(request, 2);
+}
+
+static dhole_err irecv_and_sum(struct rank *r)
+{
+    dhole_request *request[3];
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_irecv(r->group, data, 6, DHOLE_F32, !r->rank, &request[0]));
+    ASSERT_OK(dhole_iall_sum(r->group, data + big, data + big, 5, DHOLE_F32, &request[1]));
+    ASSERT_OK(dhole_isend(r->group, data, 6, DHOLE_F32, !r->rank, &request[2]));
+    return wait_all(request, 3);
+}
+
+static dhole_err ibroadcast_from_1(struct rank *r)
+{
+    dhole_request *request;
+
+    ASSERT_OK(dhole_ibroadcast(r->group, buffer_of(r), 5, DHOLE_F32, 1, &request));
+    return wait_all(&request, 1);
+}
+
+/* One receives more often than the other sends, and that one then waits for an answer. */
+static dhole_err isend_then_irecv(struct rank *r)
+{
+    dhole_request *request[2];
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_isend(r->group, data, 6, DHOLE_F32, !r->rank, &request[0]));
+    ASSERT_OK(dhole_irecv(r->group, data + big, 8, DHOLE_F32, !r->rank, &request[1]));
+    return wait_all(request, 2);
+}
+
+static const struct disagreement requested[] = {
+    {"both wait", irecv_6, irecv_6, {"from rank 0", "from rank 1"}},
+    {"one blocks", recv_6, irecv_6, {"from rank 0", "from rank 1"}},
+    {"a requested broadcast", irecv_6, ibroadcast_from_1, {"from rank 0", "broadcast of 5"}},
+    {"a broadcast", irecv_6, take_broadcast_from_1, {"from rank 0", "broadcast of 5"}},
+    {"a collective behind", irecv_6_looking, take_broadcast_from_1, {"from rank 0", "of 5"}},
+    {"what is behind", irecv_and_sum, irecv_and_sum, {"from rank 0", "from rank 1"}},
+    {"count of messages", irecv_twice, isend_then_irecv, {"of 7 float32", "of 8 float32"}},
+};
+
+ON_EVERY_BACKEND(requests_that_wait_for_each_other)
+{
+    run_group(backend, 2, wait_for_each_other, (void *)&requested[0]);
+}
+
+/* Each takes its time: they take turns on the backends. */
+TEST(requests_and_calls_that_wait_for_each_other)
+{
+    static const struct backend *const backends[] = {&backend_mem, &backend_shm,
+                                                     &backend_tcp_sealed};
+
+    for (size_t i = 1; i < sizeof requested / sizeof requested[0]; i++)
+        run_group(backends[i % 3], 2, wait_for_each_other, (void *)&requested[i]);
+}
+
+static void *fail_to_receive(void *request)
+{
+    ASSERT_ERR(dhole_wait(request), DHOLE_ERR_MISMATCH);
+    return NULL;
+}
+
+/* Ranks 0 and 1 wait for each other, whatever rank 2 does; all learn it. */
+static void wait_beside_another(struct rank *r)
+{
+    dhole_request *request[2];
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1000)));
+    if (r->rank < 2) {
+        ASSERT_OK(dhole_irecv(r->group, data, 5, DHOLE_F32, 2, &request[0]));
+        ASSERT_OK(dhole_irecv(r->group, data + big, 6, DHOLE_F32, !r->rank, &request[1]));
+        ASSERT_ERR(wait_all(request, 2), DHOLE_ERR_MISMATCH);
+    }
+    ranks_meet(r);
+    ASSERT_ERR(dhole_barrier(r->group), DHOLE_ERR_MISMATCH);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 0 calls send/recv of 6");
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1 calls send/recv of 6");
+}
+
+/* Of three ranks that make the same calls in another order some wait for each other. */
+static void order_otherwise(struct rank *r)
+{
+    dhole_request *request[2];
+    float *data = buffer_of(r);
+    int next = (r->rank + 1) % r->size;
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1000)));
+    if (r->rank == 0) {
+        ASSERT_OK(dhole_irecv(r->group, data, 6, DHOLE_F32, 1, &request[0]));
+        ASSERT_OK(dhole_iall_sum(r->group, data + big, data + big, 5, DHOLE_F32, &request[1]));
+    } else {
+        ASSERT_OK(dhole_iall_sum(r->group, data + big, data + big, 5, DHOLE_F32, &request[0]));
+        ASSERT_OK(dhole_isend(r->group, data, 6, DHOLE_F32, next == 2 ? 0 : next, &request[1]));
+    }
+    ASSERT_ERR(wait_all(request, 2), DHOLE_ERR_MISMATCH);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 0 calls send/recv of 6");
+    ASSERT_CONTAINS(dhole_error_message(), "calls all_sum of 5");
+}
+
+/* Rank 0 has no time to sleep: it exchanges messages with rank 2, without an end. */
+static void wait_in_traffic(struct rank *r)
+{
+    dhole_request *request;
+    pthread_t thread;
+    dhole_err err = DHOLE_OK;
+    float *data = buffer_of(r);
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1000)));
+    if (r->rank == 0) {
+        ASSERT_OK(dhole_irecv(r->group, data, 5, DHOLE_F32, 1, &request));
+        ASSERT(pthread_create(&thread, NULL, fail_to_receive, request) == 0);
+    }
+    while (err == DHOLE_OK && r->rank != 1)
+        err = dhole_sendrecv(r->group, data + big, 7, 2 - r->rank, data + 2 * big - 7, 7,
+                             2 - r->rank, DHOLE_F32);
+    if (r->rank == 1)
+        err = dhole_recv(r->group, data, 6, DHOLE_F32, 0);
+    ASSERT_ERR(err, DHOLE_ERR_MISMATCH);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 0 calls send/recv of 5");
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1 calls send/recv of 6");
+    if (r->rank == 0)
+        pthread_join(thread, NULL);
+}
+
+TEST(waits_of_three_ranks)
+{
+    run_group(&backend_mem, 3, wait_in_traffic, NULL);
+    run_group(&backend_shm, 3, wait_beside_another, NULL);
+    run_group(&backend_tcp_sealed, 3, order_otherwise, NULL);
+}
+
+/* A receive from this rank itself may be posted first, but the send has to come. */
+static void wait_for_oneself(struct rank *r)
+{
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1000)));
+    if (r->rank == 1) {
+        dhole_request *request;
+        ASSERT_OK(dhole_irecv(r->group, buffer_of(r), 5, DHOLE_F32, 1, &request));
+        ASSERT_ERR(dhole_wait(request), DHOLE_ERR_MISMATCH);
+    }
+    ranks_meet(r);
+    ASSERT_ERR(dhole_barrier(r->group), DHOLE_ERR_MISMATCH);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1 calls send/recv of 5 float32");
+    ASSERT_CONTAINS(dhole_error_message(), "from rank 1, and nothing else");
+}
+
+TEST(a_rank_that_waits_for_itself)
+{
+    run_group(&backend_mem, 2, wait_for_oneself, NULL);
+}
+
+static void pass_ms(int64_t ms)
+{
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+
+    while (nanosleep(&time, &time) != 0)
+        ;
+}
+
+static void *receive(void *request)
+{
+    ASSERT_OK(dhole_wait(request));
+    return NULL;
+}
+
+/* Both wait for a while, but rank 0 has a thread that does not. */
+static void answer_late(struct rank *r)
+{
+    float *data = buffer_of(r);
+
+    if (r->rank == 0) {
+        dhole_request *request;
+        pthread_t thread;
+        ASSERT_OK(dhole_irecv(r->group, data, 5, DHOLE_F32, 1, &request));
+        ASSERT(pthread_create(&thread, NULL, receive, request) == 0);
+        pass_ms(600);
+        ASSERT_OK(dhole_send(r->group, data + big, 5, DHOLE_F32, 1));
+        pthread_join(thread, NULL);
+    } else {
+        ASSERT_OK(dhole_recv(r->group, data, 5, DHOLE_F32, 0));
+        ASSERT_OK(dhole_send(r->group, data + big, 5, DHOLE_F32, 0));
+    }
+}
+
+/* Who does not wait is late. */
+static void go_on_without_waiting(struct rank *r)
+{
+    dhole_request *request;
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(800)));
+    if (r->rank == 1)
+        ASSERT_OK(dhole_set_next_timeout(r->group, patient(20000)));
+    ASSERT_OK(dhole_irecv(r->group, buffer_of(r), 5, DHOLE_F32, !r->rank, &request));
+    if (r->rank == 1)
+        ranks_meet(r);
+    ASSERT_ERR(dhole_wait(request), DHOLE_ERR_TIMEOUT);
+    ASSERT_CONTAINS(dhole_error_message(), "rank 1 did not send its part in time");
+    if (r->rank == 0)
+        ranks_meet(r);
+}
+
+/* What is waited for late is told as well. */
+static void begin_to_wait_late(struct rank *r)
+{
+    dhole_request *request;
+
+    ASSERT_OK(dhole_set_timeout(r->group, patient(1500)));
+    ASSERT_OK(dhole_irecv(r->group, buffer_of(r), 5, DHOLE_F32, !r->rank, &request));
+    if (r->rank == 0)
+        pass_ms(patient(500));
+    ASSERT_ERR(dhole_wait(request), DHOLE_ERR_MISMATCH);
+}
+
+TEST(waiting_and_being_late_are_told_apart)
+{
+    run_group(&backend_mem, 2, answer_late, NULL);
+    run_group(&backend_shm, 2, go_on_without_waiting, NULL);
+    run_group(&backend_tcp, 2, begin_to_wait_late, NULL);
+}
+
 /* Rank 0 calls on one group, the others on another: both are told of both. */
 static void call_on(struct rank *r, dhole_group *one, dhole_group *other)
 {
+    bool requests = r->arg != NULL;
     float *data = buffer_of(r);
+    dhole_request *request;
     dhole_err err;
 
     ASSERT_OK(dhole_set_timeout(one, patient(1000)));
     ASSERT_OK(dhole_set_timeout(other, patient(1000)));
-    err = r->rank == 0 ? dhole_all_sum(one, data, data, 5, DHOLE_F32)
-                       : dhole_all_gather(other, data, data + big, 3, DHOLE_F32);
+    if (requests) {
+        ASSERT_OK(r->rank == 0
+                      ? dhole_iall_sum(one, data, data, 5, DHOLE_F32, &request)
+                      : dhole_iall_gather(other, data, data + big, 3, DHOLE_F32, &request));
+        err = dhole_wait(request);
+    } else {
+        err = r->rank == 0 ? dhole_all_sum(one, data, data, 5, DHOLE_F32)
+                           : dhole_all_gather(other, data, data + big, 3, DHOLE_F32);
+    }
     ASSERT_MSG(err == DHOLE_ERR_MISMATCH, "rank %d got %s (%s)", r->rank, dhole_error_name(err),
                dhole_error_message());
     ASSERT_CONTAINS(dhole_error_message(), "all_sum of 5 float32");
@@ -393,9 +671,12 @@ static void call_on_another(struct rank *r)
 
 static void ranks_that_call_on_different_groups(const struct backend *backend)
 {
+    static bool requests = true;
+
     run_group(backend, 2, call_on_a_part, NULL);
     run_group(backend, 3, call_on_a_part, NULL);
     run_group(backend, 2, call_on_another, NULL);
+    run_group(backend, 2, call_on_another, &requests);
 }
 
 ON_SOME_BACKENDS(ranks_that_call_on_different_groups)

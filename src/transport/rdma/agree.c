@@ -26,7 +26,9 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "transport/io.h"
+#include "transport/rdma/events.h"
 #include "transport/rdma/offer.h"
+#include "transport/rdma/rail_parts.h"
 
 enum {
     answer_size = 24,
@@ -325,7 +327,10 @@ static enum verdict judge(const struct dhole__agreement *a)
 static void step_probes(struct dhole__agreement *a)
 {
     struct dhole__rail *trial = a->trial;
+    dhole_err err = dhole__events_look(trial->qp.device);
 
+    if (err)
+        dhole__rail_fail(trial, err);
     dhole__rail_progress(trial);
     if (a->probed < probes && dhole__now() >= a->next_probe && !has_heard(a) && !trial->err) {
         a->probed++;

@@ -144,6 +144,7 @@ static dhole_err join_rails(struct rdma_conn *rdma)
     struct dhole__conn *rail[dhole__rdma_devices_max] = {NULL};
     char name[dhole__rdma_devices_max][dhole__device_name_max];
     const char *names[dhole__rdma_devices_max];
+    dhole_err err;
 
     for (int i = 0; i < rdma->link.rails; i++) {
         const struct dhole__device *device = rdma->rail[i]->qp.device;
@@ -154,7 +155,10 @@ static dhole_err join_rails(struct rdma_conn *rdma)
     rdma->stream = rail[0];
     if (rdma->link.rails == 1)
         return DHOLE_OK;
-    return dhole__rails_open(rail, names, rdma->link.rails, dhole__rails_chunk, &rdma->stream);
+    err = dhole__rails_open(rail, names, rdma->link.rails, dhole__rails_chunk, &rdma->stream);
+    if (!err)
+        dhole__rails_receive_in_turn(rdma->stream); /* a seal above moves what it has read ahead */
+    return err;
 }
 
 dhole_err dhole__rdma_step(struct dhole__conn *conn, bool *done)

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "base/sys.h"
+#include "transport/rdma/events.h"
 #include "transport/rdma/qp.h"
 
 /* In flight each way, and of one device altogether. */
@@ -259,8 +260,10 @@ static dhole_err set_up(struct dhole__device *device)
 {
     dhole_err err = open_context(device);
 
-    if (!err)
-        err = query(device);
+    if (err)
+        return err;
+    dhole__events_open(device);
+    err = query(device);
     if (!err)
         err = check_queue_pairs(device);
     if (err)

@@ -30,6 +30,8 @@ struct dhole__device {
     char name[dhole__device_name_max];
     uint8_t port;
     struct ibv_context *context;
+    int events;          /* a descriptor (events.h), or -1 */
+    const char *failure; /* that the device has reported */
     struct ibv_device_attr limits;
     struct ibv_port_attr attr;
     struct dhole__gid gid[dhole__gids_max];

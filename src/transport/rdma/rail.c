@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/os.h"
 #include "base/sys.h"
+#include "transport/rdma/events.h"
 #include "transport/rdma/rail_parts.h"
 
 enum { linger_ms = 3000, grace_ns = 200000000 /* for messages that the end overtook */ };
@@ -39,7 +40,11 @@ static dhole_err check(const struct dhole__rail *rail)
 /* After a sleep. */
 static void wake(struct dhole__rail *rail)
 {
+    dhole_err err = dhole__events_look(rail->qp.device);
+
     rail->slept = false;
+    if (err)
+        dhole__rail_fail(rail, err);
     if (rail->link->open)
         dhole__link_look(rail->link);
 }
@@ -95,10 +100,11 @@ static dhole_err rail_recv(struct dhole__conn *conn, const struct iovec *iov, in
 
 /* Sleeping. */
 
-/* What to poll for: a completion, or news on the lower connection. */
+/* What to poll for: a completion, news of the device, or news on the lower connection. */
 static bool poll_for(struct dhole__rail *rail, struct pollfd *pfd)
 {
     struct dhole__conn *lower = rail->link->lower;
+    int events = rail->qp.device->events;
     struct pollfd low;
 
     if (!lower->ops->arm(lower, false, true, &low))
@@ -110,7 +116,8 @@ static bool poll_for(struct dhole__rail *rail, struct pollfd *pfd)
     if (rail->watch < 0 || rail->watched != low.fd) {
         if (rail->watch >= 0)
             close(rail->watch);
-        rail->watch = dhole__watch_make((int[]){rail->qp.channel->fd, low.fd}, 2);
+        rail->watch =
+            dhole__watch_make((int[]){rail->qp.channel->fd, low.fd, events}, events >= 0 ? 3 : 2);
         rail->watched = low.fd;
     }
     if (rail->watch < 0)

@@ -64,7 +64,7 @@ struct dhole__rail {
 
     /* Sleeping. */
     bool slept;
-    int watch, watched; /* a descriptor for both, and the lower connection's; -1 */
+    int watch, watched; /* a descriptor for all, and the lower connection's; -1 */
 };
 
 /* Makes a queue pair in a place of the device's arena and posts its receives; it is to be connected

@@ -51,6 +51,8 @@ static const struct symbol symbols[] = {
     OPTIONAL(destroy_comp_channel),
     OPTIONAL(get_cq_event),
     OPTIONAL(ack_cq_events),
+    OPTIONAL(get_async_event),
+    OPTIONAL(ack_async_event),
     OPTIONAL(wc_status_str),
     {"_ibv_query_gid_table", offsetof(struct dhole__verbs, query_gid_table), true},
 };
@@ -88,6 +90,8 @@ static dhole_err load(void)
     if (verbs.destroy_comp_channel == NULL || verbs.get_cq_event == NULL ||
         verbs.ack_cq_events == NULL)
         verbs.create_comp_channel = NULL;
+    if (verbs.ack_async_event == NULL)
+        verbs.get_async_event = NULL;
     return DHOLE_OK;
 }
 

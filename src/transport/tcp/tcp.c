@@ -13,7 +13,8 @@
 struct tcp {
     struct dhole__transport base;
     const char *const *hosts;
-    int listen_fd[dhole__rails_max]; /* -1 where an address repeats another */
+    bool on_host;
+    int listen_fd[dhole__rails_max]; /* -1 where an address repeats another, and where is none */
     bool owned[dhole__rails_max];
 };
 
@@ -24,6 +25,18 @@ static bool is_repeated(const struct dhole__address *address, int rail)
             memcmp(&address[i].addr, &address[rail].addr, address[rail].length) == 0)
             return true;
     return false;
+}
+
+/* Names are looked up anew each time, and may lead elsewhere than when the group was checked. */
+static dhole_err resolve(const struct tcp *tcp, const char *host, int rail,
+                         struct dhole__address *out)
+{
+    dhole_err err = dhole__tcp_resolve_rail(host, rail, out);
+
+    if (!err && tcp->on_host && !dhole__tcp_is_loopback(out))
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "\"%s\" leads to a network by now, and this group is not sealed", host);
+    return err;
 }
 
 static void close_listeners(struct tcp *tcp)
@@ -41,7 +54,7 @@ static dhole_err listen_on(struct tcp *tcp, const char *host)
     for (int rail = 0; rail < tcp->base.rails; rail++) {
         size_t length;
         const char *text = dhole__tcp_rail(host, rail, &length);
-        dhole_err err = dhole__tcp_resolve_rail(host, rail, &address[rail]);
+        dhole_err err = resolve(tcp, host, rail, &address[rail]);
         if (!err && tcp->listen_fd[rail] < 0 && !is_repeated(address, rail)) {
             tcp->owned[rail] = dhole__tcp_listen(&address[rail], &tcp->listen_fd[rail]) == 0;
             if (!tcp->owned[rail])
@@ -64,6 +77,7 @@ static dhole_err tcp_open(struct dhole__transport *transport,
     const char *host = config->hosts[config->rank];
 
     tcp->hosts = config->hosts;
+    tcp->on_host = config->on_host;
     transport->rails = dhole__tcp_rails(host);
     if (transport->rails > dhole__rails_max)
         return dhole__fail(DHOLE_ERR_CONFIG, "a rank may have %d addresses, this one has %d: %s",
@@ -75,7 +89,7 @@ static dhole_err tcp_open(struct dhole__transport *transport,
                 "rank %d has %d addresses (%s), rank %d has %d (%s): expected as many", rank,
                 dhole__tcp_rails(config->hosts[rank]), config->hosts[rank], config->rank,
                 transport->rails, host);
-    for (int rail = 0; rail < transport->rails; rail++) {
+    for (int rail = 0; rail < dhole__rails_max; rail++) {
         const int *other = config->other_fds;
         int fd = rail == 0 ? config->listen_fd : other != NULL ? other[rail - 1] : -1;
         int flags = fd >= 0 ? fcntl(fd, F_GETFL) : 0;
@@ -94,7 +108,7 @@ static dhole_err tcp_connect(struct dhole__transport *transport, int peer, int r
     const char *text = dhole__tcp_rail(tcp->hosts[peer], rail, &length);
     struct timespec pause = {0, 5000000};
     struct dhole__address address;
-    dhole_err err = dhole__tcp_resolve_rail(tcp->hosts[peer], rail, &address);
+    dhole_err err = resolve(tcp, tcp->hosts[peer], rail, &address);
     int fd;
 
     if (err)
@@ -140,7 +154,7 @@ static dhole_err tcp_accept(struct dhole__transport *transport, struct dhole__co
     dhole_err err = DHOLE_OK;
 
     *out = NULL;
-    for (int rail = 0; rail < transport->rails && *out == NULL && !err; rail++)
+    for (int rail = 0; rail < dhole__rails_max && *out == NULL && !err; rail++)
         if (tcp->listen_fd[rail] >= 0)
             err = accept_on(tcp->listen_fd[rail], out);
     return err;
@@ -151,9 +165,9 @@ static int tcp_arm_accept(struct dhole__transport *transport,
 {
     const struct tcp *tcp = (const struct tcp *)transport;
 
-    for (int rail = 0; rail < transport->rails; rail++) /* poll ignores those that are -1 */
+    for (int rail = 0; rail < dhole__rails_max; rail++) /* poll ignores those that are -1 */
         pfds[rail] = (struct pollfd){.fd = tcp->listen_fd[rail], .events = POLLIN};
-    return transport->rails;
+    return dhole__rails_max;
 }
 
 static void tcp_close_transport(struct dhole__transport *transport)

@@ -259,8 +259,7 @@ static void cut(struct device *device, struct pair *peer, const struct send *sen
     peer->filled += most;
 }
 
-/* Puts a message that has arrived into the receive that is posted first; what the sender gets. */
-static enum ibv_wc_status place(struct pair *peer, const struct send *send)
+enum ibv_wc_status place(struct pair *peer, const struct send *send)
 {
     struct recv recv = take_recv(peer);
     size_t filled = peer->filled, size = filled + total(send->sge, send->wr.num_sge);
@@ -314,6 +313,21 @@ static enum ibv_wc_status check_local(const struct pair *pair, const struct send
     return IBV_WC_SUCCESS;
 }
 
+/* False: it must wait. */
+static bool send_abroad(struct pair *pair, const struct send *send, enum ibv_wc_status *status)
+{
+    bool rc = pair->qp.qp_type == IBV_QPT_RC;
+
+    if (!rc && is_dropped(pair->device))
+        return true;
+    switch (abroad_send(pair, send)) {
+    case NOT_YET: return false;
+    case GONE: *status = rc ? IBV_WC_RETRY_EXC_ERR : IBV_WC_SUCCESS; break;
+    case SENT: break;
+    }
+    return true;
+}
+
 /* False: the first message must wait. */
 static bool move_one(struct pair *pair)
 {
@@ -321,7 +335,10 @@ static bool move_one(struct pair *pair)
     struct pair *peer = peer_of(pair);
     enum ibv_wc_status status = check_local(pair, send);
 
-    if (status == IBV_WC_SUCCESS) {
+    if (status == IBV_WC_SUCCESS && pair->call >= 0) {
+        if (!send_abroad(pair, send, &status))
+            return false;
+    } else if (status == IBV_WC_SUCCESS) {
         switch (fate_of(pair, peer)) {
         case TWICE: arrive(pair, peer, send, &status); /* fallthrough */
         case ARRIVES:

@@ -109,9 +109,14 @@ EXPORT int fake_live(void)
     return live;
 }
 
+static struct context *context_of(struct ibv_context *context)
+{
+    return (struct context *)(void *)verbs_get_ctx(context);
+}
+
 struct device *device_of(struct ibv_context *context)
 {
-    return ((struct context *)(void *)verbs_get_ctx(context))->device;
+    return context_of(context)->device;
 }
 
 void count_live(struct device *device, int more)
@@ -226,15 +231,19 @@ EXPORT struct ibv_context *ibv_open_device(struct ibv_device *device)
     context->verbs.query_port = query_port_sized;
     context->verbs.context = (struct ibv_context){.device = device,
                                                   .cmd_fd = -1,
-                                                  .async_fd = -1,
                                                   .num_comp_vectors = 1,
                                                   .abi_compat = __VERBS_ABI_IS_EXTENDED};
     context->verbs.context.ops.poll_cq = do_poll_cq;
     context->verbs.context.ops.req_notify_cq = do_req_notify_cq;
     context->verbs.context.ops.post_send = do_post_send;
     context->verbs.context.ops.post_recv = do_post_recv;
+    if (!events_open(context)) {
+        free(context);
+        return no(errno);
+    }
     pthread_mutex_init(&context->verbs.context.mutex, NULL);
     count_live(context->device, 1);
+    abroad_open(context->device);
     background_start();
     unlock();
     return &context->verbs.context;
@@ -242,10 +251,12 @@ EXPORT struct ibv_context *ibv_open_device(struct ibv_device *device)
 
 EXPORT int ibv_close_device(struct ibv_context *context)
 {
-    struct context *whole = (struct context *)(void *)verbs_get_ctx(context);
+    struct context *whole = context_of(context);
 
     lock();
     count_live(whole->device, -1);
+    events_close(whole);
+    abroad_close(whole->device);
     background_stop();
     unlock();
     pthread_mutex_destroy(&context->mutex);

@@ -16,7 +16,7 @@ struct settings {
     int qp_max, mr_max, qp_told, mr_told;
     int wr_max, sge_max, cqe_max, inline_max;
     int gids, port, pd, mtu, msg_max, msg_refuse;
-    int net, unreachable, gid_errno, gid_at, seen, unplugged, quiet;
+    int net, host, unreachable, gid_errno, gid_at, seen, unplugged, quiet;
     int drop, drop_rate, seed, cut, cut_after, twice;
     int fail_send, fail_recv, fail_status;
 };
@@ -32,6 +32,7 @@ struct gid {
 struct device {
     struct ibv_device base;
     int number;
+    int opened, listener; /* for other processes */
     struct settings settings;
     struct fake_counts counts;
     unsigned long long random;
@@ -40,6 +41,8 @@ struct device {
 struct context {
     struct verbs_context verbs; /* ends with the ibv_context */
     struct device *device;
+    int reporting; /* the end of a pipe into which its events go */
+    struct context *next;
 };
 
 struct region {
@@ -92,6 +95,7 @@ struct pair {
     int recv_places;
     size_t filled; /* of the first receive, by a message that was cut */
     bool flushed;
+    int call; /* to a device of another process; -1 */
     struct pair *next;
 };
 
@@ -115,6 +119,7 @@ void count_live(struct device *device, int more);
 /* The entry of the device's table; all zeroes beyond its end. */
 struct gid gid_at(const struct device *device, int index);
 struct device *device_with(const union ibv_gid *gid);
+int host_of(const struct device *device);
 int gid_table_length(const struct device *device);
 
 /* Whether two of them are of one kind, so that one can be reached from the other. */
@@ -129,6 +134,22 @@ void fail_pair(struct pair *pair);
 
 /* Moves what can be moved; with a thread of its own for that, tells it. */
 void deliver(void);
+
+/* Puts a message that has arrived into the receive that is posted first; what the sender gets. */
+enum ibv_wc_status place(struct pair *peer, const struct send *send);
+
+/* Devices of other processes (abroad.c). A call goes to that device of the pair's own net. */
+enum sending { SENT, NOT_YET, GONE };
+void abroad_open(struct device *device);
+void abroad_close(struct device *device);
+bool abroad_call(struct pair *pair, const union ibv_gid *gid);
+void abroad_hang_up(struct pair *pair);
+enum sending abroad_send(struct pair *pair, const struct send *message);
+void abroad_look(void); /* what has arrived may have a receive now */
+
+/* False, with errno: it cannot report events. */
+bool events_open(struct context *context);
+void events_close(struct context *context);
 
 /* What the thread does; with the lock held but while it sleeps. */
 void background_start(void);

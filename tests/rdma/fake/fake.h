@@ -1,7 +1,8 @@
 /* A libibverbs without hardware: the same functions over devices that a test describes. All of it
- * is in one process, so that ranks that are threads reach each other; it is opened at run time
- * as the real one is (DHOLE_VERBS_LIBRARY names it), and a test that links to it controls it
- * with what is here. Any thread may call, at any time. */
+ * is in one process, so that ranks that are threads reach each other; where DHOLE_FAKE_FABRIC names
+ * a folder, devices of several processes do too. It is opened at run time as the real one is
+ * (DHOLE_VERBS_LIBRARY names it), and a test that links to it controls it with what is here. Any
+ * thread may call, at any time. */
 #ifndef FAKE_VERBS_H
 #define FAKE_VERBS_H
 
@@ -24,6 +25,8 @@ void fake_load(void);
  *   mtu=256...4096        msg_max=bytes that ibv_query_port allows
  *   msg_refuse=bytes      whatever is said, a longer one is refused with EINVAL
  *   net=N                 devices of one net reach each other, those of two do not
+ *   host=N                what tells its addresses from those of others, 1 to 255: each process's
+ *                         own, of one net; else the device's number
  *   unreachable=ERRNO     from ready-to-receive towards another net; 0: it says nothing, and
  *                         messages are lost
  *   gid_errno=ERRNO       from ready-to-receive with the own entry gid_at; 0: none
@@ -41,6 +44,9 @@ void fake_device(const char *name, const char *settings);
 /* The same for several, "name key=value ...; name ...", which replace all there are. Without a
  * call, DHOLE_FAKE_VERBS is taken, or else "fake0; fake1". Nothing may be open. */
 void fake_devices(const char *text);
+
+/* Has the device, wherever it is open, report an event: of enum ibv_event_type, of port 1. */
+void fake_event(const char *device, int type);
 
 /* Messages are moved by a thread of their own, in no order between queue pairs, instead of by
  * whoever posts them. */

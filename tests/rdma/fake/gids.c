@@ -31,9 +31,14 @@ int gid_table_length(const struct device *device)
     return device->settings.gids == NONE ? 0 : gid_max;
 }
 
+int host_of(const struct device *device)
+{
+    return device->settings.host > 0 ? device->settings.host : device->number + 1;
+}
+
 static union ibv_gid make(const struct device *device, enum kind kind)
 {
-    uint8_t net = (uint8_t)device->settings.net, host = (uint8_t)(device->number + 1);
+    uint8_t net = (uint8_t)device->settings.net, host = (uint8_t)host_of(device);
     union ibv_gid gid = {.raw = {0}};
 
     switch (kind) {

@@ -43,6 +43,7 @@ static struct pair *make(struct ibv_pd *pd, const struct ibv_qp_init_attr *init)
 
     last_number++;
     pair->device = device_of(pd->context);
+    pair->call = -1;
     pair->init = *init;
     pair->sends = calloc(init->cap.max_send_wr + 1, sizeof *pair->sends);
     pair->recvs = calloc(init->cap.max_recv_wr + 1, sizeof *pair->recvs);
@@ -102,6 +103,7 @@ EXPORT int ibv_destroy_qp(struct ibv_qp *qp)
     ((struct queue *)qp->recv_cq)->pairs--;
     pair->device->counts.queue_pairs--;
     count_live(pair->device, -1);
+    abroad_hang_up(pair);
     deliver(); /* who still sends to it learns that it is gone */
     pthread_mutex_unlock(&fabric);
     free(pair->sends);
@@ -152,7 +154,7 @@ static bool allowed(const struct pair *pair, enum ibv_qp_state to, int mask)
 }
 
 /* What the driver says to the peer's address. */
-static int check_address(const struct pair *pair, const struct ibv_qp_attr *attr)
+static int check_address(struct pair *pair, const struct ibv_qp_attr *attr)
 {
     const struct settings *settings = &pair->device->settings;
     const struct ibv_global_route *route = &attr->ah_attr.grh;
@@ -167,6 +169,8 @@ static int check_address(const struct pair *pair, const struct ibv_qp_attr *attr
         return EINVAL;
     if (128 << attr->path_mtu > settings->mtu)
         return EINVAL;
+    if (peer == NULL && abroad_call(pair, &route->dgid))
+        return 0;
     if (peer == NULL || peer->settings.net != settings->net)
         return settings->unreachable;
     return 0;
@@ -219,6 +223,7 @@ static int modify(struct pair *pair, const struct ibv_qp_attr *attr, int mask)
     if (to == IBV_QPS_ERR)
         flush(pair);
     deliver();
+    abroad_look();
     return 0;
 }
 
@@ -349,6 +354,7 @@ int do_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr *
         flush(pair);
     *bad = wr;
     deliver();
+    abroad_look();
     pthread_mutex_unlock(&fabric);
     return error;
 }

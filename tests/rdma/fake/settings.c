@@ -32,14 +32,15 @@ struct key {
     }
 
 static const struct key keys[] = {
-    KEY(qp, qp_words),    KEY(qp_errno, NULL),    KEY(qp_max, NULL),    KEY(mr_max, NULL),
-    KEY(qp_told, NULL),   KEY(mr_told, NULL),     KEY(wr_max, NULL),    KEY(sge_max, NULL),
-    KEY(cqe_max, NULL),   KEY(inline_max, NULL),  KEY(gids, gid_words), KEY(port, port_words),
-    KEY(pd, pd_words),    KEY(mtu, NULL),         KEY(msg_max, NULL),   KEY(msg_refuse, NULL),
-    KEY(net, NULL),       KEY(unreachable, NULL), KEY(gid_errno, NULL), KEY(gid_at, NULL),
-    KEY(seen, NULL),      KEY(unplugged, NULL),   KEY(quiet, NULL),     KEY(drop, NULL),
-    KEY(drop_rate, NULL), KEY(seed, NULL),        KEY(cut, NULL),       KEY(cut_after, NULL),
-    KEY(twice, NULL),     KEY(fail_send, NULL),   KEY(fail_recv, NULL), KEY(fail_status, NULL)};
+    KEY(qp, qp_words),     KEY(qp_errno, NULL),   KEY(qp_max, NULL),      KEY(mr_max, NULL),
+    KEY(qp_told, NULL),    KEY(mr_told, NULL),    KEY(wr_max, NULL),      KEY(sge_max, NULL),
+    KEY(cqe_max, NULL),    KEY(inline_max, NULL), KEY(gids, gid_words),   KEY(port, port_words),
+    KEY(pd, pd_words),     KEY(mtu, NULL),        KEY(msg_max, NULL),     KEY(msg_refuse, NULL),
+    KEY(net, NULL),        KEY(host, NULL),       KEY(unreachable, NULL), KEY(gid_errno, NULL),
+    KEY(gid_at, NULL),     KEY(seen, NULL),       KEY(unplugged, NULL),   KEY(quiet, NULL),
+    KEY(drop, NULL),       KEY(drop_rate, NULL),  KEY(seed, NULL),        KEY(cut, NULL),
+    KEY(cut_after, NULL),  KEY(twice, NULL),      KEY(fail_send, NULL),   KEY(fail_recv, NULL),
+    KEY(fail_status, NULL)};
 
 static const struct settings usual = {
     .qp_errno = 102,

@@ -17,7 +17,9 @@ enum {
     size_bits = 16,
     size_max = 1 << size_bits,
     types = 14,
-    timeout_ms = 5000,
+    /* Emulated machines may stand still for seconds. */
+    timeout_ms = 8000,
+    silence_ms = 8000,
     wrong = 1,
     usage = 2,
     failed = 3
@@ -123,6 +125,7 @@ static int join(struct work *w, size_t size)
     dhole_options options = DHOLE_OPTIONS_INIT;
 
     options.timeout_ms = timeout_ms;
+    options.silence_ms = silence_ms;
     if (dhole_init(&options, &w->group) != DHOLE_OK)
         return failed;
     w->rank = dhole_rank(w->group);

@@ -469,7 +469,7 @@ TEST(an_answer_that_is_wrong_is_refused)
 
 TEST(a_path_that_is_too_long_is_named)
 {
-    char path[300];
+    char path[300] = "";
     struct rank r = rank_of(path, 0, 2, 100);
 
     memset(path, 'x', sizeof path - 1);
@@ -581,9 +581,15 @@ TEST(all_learn_of_a_rank_that_cannot_listen)
         ASSERT_ERR(ranks[i].err, DHOLE_ERR_PEER_LOST);
         ASSERT_CONTAINS(ranks[i].message, "rank 1 has no place to listen");
     }
-    run_gathering(ranks, 3, 2, "127.0.0.1:0,127.0.0.1:0", 0);
+    run_gathering(ranks, 3, 2, "h:0,h:0,h:0,h:0,h:0,h:0,h:0,h:0,h:0", 0);
     ASSERT_ERR(ranks[2].err, DHOLE_ERR_INVALID);
-    ASSERT_CONTAINS(ranks[2].message, "hosts[2] is \"127.0.0.1:0,127.0.0.1:0\": expected the one");
+    ASSERT_CONTAINS(ranks[2].message, "hosts[2] is \"h:0,h:0,");
+    ASSERT_CONTAINS(ranks[2].message, "at most 8 addresses");
+    ASSERT_ERR(ranks[0].err, DHOLE_ERR_PEER_LOST);
+    /* All at one port, which two of the same address cannot be. */
+    run_gathering(ranks, 3, 2, "127.0.0.1:0,127.0.0.1:0", 0);
+    ASSERT_ERR(ranks[2].err, DHOLE_ERR_SYSTEM);
+    ASSERT_CONTAINS(ranks[2].message, "127.0.0.1:0,127.0.0.1:0: Address already in use");
     ASSERT_ERR(ranks[0].err, DHOLE_ERR_PEER_LOST);
 }
 

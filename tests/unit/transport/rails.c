@@ -335,6 +335,43 @@ TEST(shutdown_wakes_whoever_sleeps_on_any_rail)
     free(data);
 }
 
+/* Nothing but what is told lies in the memory that was offered. */
+TEST(rails_that_receive_in_turn_need_not_be_offered_the_same_memory)
+{
+    struct dhole__conn *rail[2][2], *joined;
+    unsigned char *data = malloc(2 * chunk), *got = calloc(2, chunk);
+    struct iovec all = {got, 2 * chunk}, little = {got, 100}, half = {data, chunk / 2};
+    struct iovec second = {data + chunk, chunk};
+    size_t moved;
+
+    fill(data, 2 * chunk, 1);
+    lower_pairs(mem_pair, 2, rail[0], rail[1]);
+    ASSERT_OK(dhole__rails_open(rail[0], address, 2, dhole__rails_chunk, &joined));
+    dhole__rails_receive_in_turn(joined);
+    ASSERT_OK(dhole__conn_send(rail[1][1], &second, 1, &moved));
+    ASSERT_EQ(moved, chunk);
+    ASSERT_OK(dhole__conn_recv(joined, &all, 1, &moved));
+    ASSERT_EQ(moved, 0);
+    ASSERT_OK(dhole__conn_send(rail[1][0], &half, 1, &moved));
+    ASSERT_EQ(moved, chunk / 2);
+    ASSERT_OK(dhole__conn_recv(joined, &little, 1, &moved));
+    ASSERT_EQ(moved, 100);
+    ASSERT_OK(dhole__conn_recv(joined, &all, 1, &moved));
+    ASSERT_EQ(moved, chunk / 2 - 100);
+    ASSERT(memcmp(got, data + 100, moved) == 0);
+    half.iov_base = data + chunk / 2;
+    ASSERT_OK(dhole__conn_send(rail[1][0], &half, 1, &moved));
+    ASSERT_EQ(moved, chunk / 2);
+    ASSERT_OK(dhole__conn_recv(joined, &all, 1, &moved));
+    ASSERT_EQ(moved, chunk / 2 + chunk);
+    ASSERT(memcmp(got, data + chunk / 2, moved) == 0);
+    dhole__conn_close(joined);
+    dhole__conn_close(rail[1][0]);
+    dhole__conn_close(rail[1][1]);
+    free(data);
+    free(got);
+}
+
 /* A caller that breaks the rule of conn.h is told, and not that its memory is full of bytes. */
 TEST(an_offer_that_shrinks_is_refused)
 {
