@@ -114,13 +114,17 @@ typedef struct dhole_cluster_options {
     const dhole_identity *identity; /* required; outlives the session */
     const dhole_trust *trust;       /* required; copied */
     const char *name;               /* of this machine; NULL is the host's */
-    /* Coordinator: where to listen; others: the coordinator's address. "host:port"; or "file:" and
-     * the path of a file that all of them see: the coordinator listens at own_address, a free port
-     * of 127.0.0.1 where that is NULL, and writes there where it is (mode 0600); the others read
-     * it, whenever they call. */
+    /* Coordinator: where to listen; others: the coordinator's address. "host:port", or several of
+     * them, at most 8, separated by commas: a coordinator listens at all, so that it can be on
+     * several networks, and the others call one after the other. Or "file:" and the path of a file
+     * that all of them see: the coordinator listens at own_address, a free port of 127.0.0.1 where
+     * that is NULL, and writes there where it is (mode 0600); the others read it, whenever they
+     * call. */
     const char *address;
     /* Joining ranks: where this one listens for its peers, port 0 for a free one; NULL is the local
-     * address of the connection to the coordinator. */
+     * address of the connection to the coordinator. A wildcard such as 0.0.0.0 is all networks that
+     * this machine is on, and the peers call where they can; every two ranks need one in common, or
+     * a route. */
     const char *own_address;
     /* Coordinator: names of the other ranks in the trust file, in the order of ranks 1.., `count`
      * of them; or NULL: any `count` trusted machines, ranked by address. */
@@ -134,8 +138,9 @@ typedef struct dhole_cluster_options {
     int64_t ping_ms;         /* between pings; 0 is 1500 */
     int64_t reconnect_ms;    /* longest pause before calling again; 0 is 10 s */
     int cancel_fd;
-    /* Coordinator: called once, when it listens, with the address and the port that was taken, in
-     * the thread that called dhole_cluster_listen: to tell the others. An error ends the call. */
+    /* Coordinator: called once, when it listens, with the address and the port that was taken, or
+     * the addresses, in the thread that called dhole_cluster_listen: to tell the others. An error
+     * ends the call. */
     dhole_err (*listening)(void *arg, const char *address);
     void *listening_arg;
     /* Joining ranks, where address is NULL: called in a thread of the session's whenever it is
@@ -143,15 +148,19 @@ typedef struct dhole_cluster_options {
      * known yet. */
     dhole_err (*find)(void *arg, char address[DHOLE_ADDRESS_SIZE]);
     void *find_arg;
+    /* This machine's RDMA devices for groups of backend jaccl, "rdma_en2,rdma_en3", each named as
+     * in dhole_options; which of them leads to whom is found out. NULL: all that can be used. */
+    const char *devices;
 } dhole_cluster_options;
 
 /* clang-format off */
 #define DHOLE_CLUSTER_OPTIONS_INIT \
-    {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL}
+    {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, NULL}
 /* clang-format on */
 
 /* Block until the first epoch, with all ranks linked to each other, or the deadline.
- * DHOLE_ERR_TIMEOUT says who is missing, and why; DHOLE_ERR_AUTH that the coordinator holds another
+ * DHOLE_ERR_TIMEOUT says who is missing, and why; DHOLE_ERR_PEER_LOST which two do not reach each
+ * other; DHOLE_ERR_AUTH that the coordinator holds another
  * key, or refuses this machine. The caller frees *out with dhole_cluster_free. */
 dhole_err dhole_cluster_listen(const dhole_cluster_options *options, dhole_cluster **out);
 dhole_err dhole_cluster_join(const dhole_cluster_options *options, dhole_cluster **out);
@@ -177,8 +186,10 @@ dhole_err dhole_cluster_wait(dhole_cluster *cluster, int64_t timeout_ms);
 
 /* A group of all ranks of this epoch, in the same order, sealed with the roster's keys. All call
  * it, each with the same backend, agreement and the like in `base`, whose rank, size, hosts,
- * listen_fd, session, identity, pins and all_gather are ignored; NULL is DHOLE_OPTIONS_INIT. A rank
- * that is lost breaks it, once, on all ranks; it is still to be freed, at any time. */
+ * listen_fd, session, identity, pins and all_gather are ignored; NULL is DHOLE_OPTIONS_INIT. With
+ * backend "jaccl", or "jaccl-ring", and no devices in `base` the session's are taken; a rank that
+ * can't use them is named by the error, DHOLE_ERR_CONFIG or _UNSUPPORTED, of all ranks. A rank that
+ * is lost breaks the group, once, on all ranks; it is still to be freed, at any time. */
 dhole_err dhole_cluster_group(dhole_cluster *cluster, const dhole_options *base, dhole_group **out);
 
 /* Words between the coordinator and another rank, in order, at most 48 KiB. A message that was sent
@@ -209,7 +220,8 @@ typedef struct dhole_found {
 dhole_err dhole_discover(int64_t timeout_ms, void (*found)(void *arg, const dhole_found *machine),
                          void *arg);
 
-/* Says so of this machine until it is freed. */
+/* Says so of this machine until it is freed, as soon and as often as the service that does it is
+ * there. */
 typedef struct dhole_announcement dhole_announcement;
 dhole_err dhole_announce(const char *name, int port, const dhole_pin *pin,
                          dhole_announcement **out);

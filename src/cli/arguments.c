@@ -167,8 +167,10 @@ static int check_peers(char **argv, struct dhole__arguments *a)
     if (a->ranks > 1)
         return dhole__usage(argv[0], "--ranks starts ranks here, --peers takes other machines: "
                                      "give one of them");
-    if (a->devices != NULL)
-        return dhole__usage(argv[0], "--devices is for --ranks, not for --peers");
+    if (a->devices != NULL && strncmp(a->backend, "jaccl", strlen("jaccl")) != 0)
+        return dhole__usage(argv[0], "--devices is for --backend jaccl, this is %s", a->backend);
+    if (a->devices != NULL && !dhole__check_devices(argv[0], a->devices))
+        return DHOLE__EXIT_USAGE;
     if (a->sealing == DHOLE__SEAL_OFF)
         return dhole__usage(argv[0], "--seal off is for --ranks: to --peers everything is sealed");
     a->ranks = a->peer_count + 1;

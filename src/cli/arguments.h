@@ -12,7 +12,7 @@
 struct dhole__arguments {
     const char *model, *prompt, *system, *logits_out;
     const char *backend;                 /* of a group of several ranks */
-    const char *devices;                 /* the file with its device matrix */
+    const char *devices;                 /* the file with its device matrix; with peers names */
     const char *peers[dhole__ranks_max]; /* names of other machines */
     int peer_count;
     enum dhole__sealing sealing;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "group/devices.h"
+
 int dhole__exit_code(dhole_err err)
 {
     switch (err) {
@@ -99,6 +101,14 @@ bool dhole__option_float(char **argv, const char *name, float min, float max, co
     }
     *out = x;
     return true;
+}
+
+bool dhole__check_devices(const char *command, const char *list)
+{
+    if (dhole__devices_check_list(list) == DHOLE_OK)
+        return true;
+    dhole__usage(command, "--devices: %s", dhole_error_message());
+    return false;
 }
 
 bool dhole__flush_stdout(void)

@@ -61,6 +61,10 @@ bool dhole__option_int(char **argv, const char *name, long long min, long long m
 bool dhole__option_float(char **argv, const char *name, float min, float max, const char *expected,
                          float *out);
 
+/* Whether these are names of RDMA devices, separated by commas; false after the fault has been
+ * printed. */
+bool dhole__check_devices(const char *command, const char *list);
+
 /* Writes out what stdout holds; false when it could not all be written, after saying so unless
  * the reader just went away. */
 bool dhole__flush_stdout(void);

@@ -58,6 +58,7 @@ static dhole_err start_peers(struct run *run)
         .model = run->model,
         .parallel = run->parallel,
         .backend = a->backend,
+        .devices = a->devices,
         .seal_memory = a->sealing == DHOLE__SEAL_ON,
         .threads = (int)a->threads,
     };
@@ -260,17 +261,24 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "  --ranks N           share the work among N processes, 1 to 8 (default 1)\n"
         "  --peers A,B         share the work with these machines, up to 7, which this one trusts "
         "and\n"
-        "                      which run `dhole join --listen`; this process is rank 0\n"
+        "                      which run `dhole join --listen`; this process is rank 0, and "
+        "listens\n"
+        "                      meanwhile where it called them from\n"
         "  --parallel HOW      auto, single, tp (each rank computes a share of every layer) or pp\n"
         "                      (each rank holds a run of layers); default auto\n"
         "  --backend NAME      what joins the ranks: shm (shared memory), ring (TCP on loopback),\n"
-        "                      jaccl or jaccl-ring (RDMA), or any, which is jaccl with --devices "
-        "and\n"
-        "                      shm where it can be had without (default)\n"
-        "  --devices FILE      the device matrix of jaccl, as in JACCL_IBV_DEVICES\n"
-        "  --seal WHAT         auto: all that crosses a connection, but not shared memory and "
+        "                      jaccl or jaccl-ring (RDMA), or any (default): shm where it can be "
+        "had,\n"
+        "                      but jaccl with --ranks and --devices\n"
+        "  --devices FILE      the device matrix of jaccl, as in JACCL_IBV_DEVICES; with --peers\n"
+        "                      the names of this machine's devices, A,B (default: all that can "
+        "be\n"
+        "                      used; those of the others: `dhole join --devices`)\n"
+        "  --seal WHAT         auto: all that crosses a connection, but not shared memory, nor "
         "RDMA\n"
-        "                      (default); on: these too; off: nothing, as it stays on this host\n"
+        "                      between --ranks (default); on: these too; off: nothing, as it "
+        "stays\n"
+        "                      on this host\n"
         "  --threads N         threads of each rank (default: processors / ranks)\n"
         "  --temperature T     0 always takes the likeliest token (default 0)\n"
         "  --top-k K           choose among the K likeliest tokens only (default 0: all)\n"
@@ -292,6 +300,8 @@ const struct dhole__subcommand dhole__cmd_generate = {
         "Examples:\n"
         "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --stats\n"
         "  dhole generate --model smol.gguf --prompt - --ranks 2 --parallel pp < question.txt\n"
-        "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --peers attic,cellar\n",
+        "  dhole generate --model smol.gguf --prompt \"What is a dhole?\" --peers attic,cellar\n"
+        "  dhole generate --model smol.gguf --prompt - --peers attic --backend jaccl < "
+        "question.txt\n",
     .run = generate,
 };

@@ -17,7 +17,7 @@
 enum { threads_max = 1024, token_size = DHOLE_TOKEN_SIZE + 2 /* a line */ };
 
 struct options {
-    const char *token, *listen, *name, *model, *identity, *trust;
+    const char *token, *listen, *name, *model, *devices, *identity, *trust;
     long long threads;
     bool once, hide, help;
 };
@@ -26,6 +26,7 @@ enum {
     opt_listen = 256,
     opt_name,
     opt_model,
+    opt_devices,
     opt_threads,
     opt_identity,
     opt_trust,
@@ -37,6 +38,7 @@ static const struct option table[] = {
     {"listen", required_argument, NULL, opt_listen},
     {"name", required_argument, NULL, opt_name},
     {"model", required_argument, NULL, opt_model},
+    {"devices", required_argument, NULL, opt_devices},
     {"threads", required_argument, NULL, opt_threads},
     {"identity", required_argument, NULL, opt_identity},
     {"trust", required_argument, NULL, opt_trust},
@@ -52,6 +54,7 @@ static bool take(char **argv, int c, struct options *o)
     case opt_listen: o->listen = optarg; return true;
     case opt_name: o->name = optarg; return true;
     case opt_model: o->model = optarg; return true;
+    case opt_devices: o->devices = optarg; return dhole__check_devices(argv[0], optarg);
     case opt_threads: return dhole__option_int(argv, "threads", 1, threads_max, &o->threads);
     case opt_identity: o->identity = optarg; return true;
     case opt_trust: o->trust = optarg; return true;
@@ -79,8 +82,8 @@ static int parse(int argc, char **argv, struct options *o)
         return DHOLE__EXIT_DONE;
     if (o->token == NULL && o->listen == NULL)
         return dhole__usage(argv[0], "expected a TOKEN of dhole pair, --listen HOST:PORT, or both");
-    if (o->listen == NULL && (o->model != NULL || o->once))
-        return dhole__usage(argv[0], "--model and --once are for --listen HOST:PORT");
+    if (o->listen == NULL && (o->model != NULL || o->devices != NULL || o->once))
+        return dhole__usage(argv[0], "--model, --devices and --once are for --listen HOST:PORT");
     return DHOLE__EXIT_DONE;
 }
 
@@ -125,7 +128,7 @@ static dhole_err pair_with(const char *token, const dhole_identity *identity, co
                         token, dhole__signals_fd(), &other);
 
     if (err == DHOLE_OK)
-        err = dhole_trust_add(NULL, &other);
+        err = dhole__keys_trust_paired(&other);
     if (err)
         return err;
     dhole_fingerprint(&other.pin, fingerprint);
@@ -137,8 +140,10 @@ static dhole_err pair(const char *argument, const dhole_identity *identity, cons
                       struct dhole__worker *worker)
 {
     char token[token_size] = "";
-    dhole_err err = read_token(argument, token);
+    dhole_err err = dhole__keys_check_trust();
 
+    if (err == DHOLE_OK)
+        err = read_token(argument, token);
     if (err == DHOLE_OK)
         err = pair_with(token, identity, name, worker);
     dhole__wipe(token, sizeof token);
@@ -165,6 +170,7 @@ static int run_as(const struct options *o, const dhole_identity *identity, const
                                             .name = name,
                                             .listen = o->listen,
                                             .model = o->model,
+                                            .devices = o->devices,
                                             .threads = (int)o->threads,
                                             .hide = o->hide};
     struct dhole__worker *worker = NULL;
@@ -230,6 +236,9 @@ const struct dhole__subcommand dhole__cmd_join = {
         "  --listen HOST:PORT  where to listen, port 0 for a free one; 127.0.0.1:7777 is this\n"
         "                      machine alone, 0.0.0.0:7777 every network that it is on\n"
         "  --model FILE        the model to work on, the same file as the coordinator's\n"
+        "  --devices A,B       this machine's RDMA devices for requests with --backend jaccl "
+        "(default:\n"
+        "                      all that can be used)\n"
         "  --name NAME         what this machine is called (default: the host's name)\n"
         "  --threads N         threads of a request (default: what the request says, or all)\n"
         "  --identity WHERE    this machine's key (default: $DHOLE_IDENTITY, or as dhole id)\n"

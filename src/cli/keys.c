@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/error.h"
 #include "cli/cli.h"
 
 void dhole__keys_choose(const char *identity, const char *trust)
@@ -38,4 +39,29 @@ bool dhole__keys_dump(json_t *object)
 
     json_decref(object);
     return ok && dhole__flush_stdout();
+}
+
+dhole_err dhole__keys_check_trust(void)
+{
+    dhole_trust *trust;
+    dhole_err err = dhole_trust_load(NULL, &trust);
+
+    if (!err)
+        dhole_trust_free(trust);
+    return err;
+}
+
+dhole_err dhole__keys_trust_paired(const dhole_trusted *other)
+{
+    char fingerprint[DHOLE_FINGERPRINT_SIZE];
+    dhole_err err = dhole_trust_add(NULL, other);
+
+    if (!err)
+        return DHOLE_OK;
+    dhole_fingerprint(&other->pin, fingerprint);
+    return dhole__fail_in(err,
+                          "%s trusts this machine now, but not the other way round (mend what "
+                          "follows, then: dhole trust add %s %s%s%s)",
+                          other->name, other->name, fingerprint,
+                          other->address[0] != '\0' ? " " : "", other->address);
 }

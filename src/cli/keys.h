@@ -19,4 +19,11 @@ json_t *dhole__keys_json(const dhole_trusted *machine);
 /* Prints the object on a line of stdout, and takes it over; false when that failed. */
 bool dhole__keys_dump(json_t *object);
 
+/* A trust file that is wrong is found before a token is spent. */
+dhole_err dhole__keys_check_trust(void);
+
+/* Trusts whom this machine has been paired with, who trusts it already; the error says how to do
+ * it later. */
+dhole_err dhole__keys_trust_paired(const dhole_trusted *other);
+
 #endif

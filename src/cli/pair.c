@@ -55,21 +55,10 @@ static int wait_for_joiner(const struct options *o, dhole_pairing *pairing)
         return DHOLE__EXIT_FAILED;
     err = dhole_pairing_wait(pairing, dhole__signals_fd(), &joiner);
     if (!err)
-        err = dhole_trust_add(NULL, &joiner);
+        err = dhole__keys_trust_paired(&joiner);
     if (err)
         return fail(err);
     return print_joiner(o, &joiner) ? DHOLE__EXIT_DONE : DHOLE__EXIT_FAILED;
-}
-
-/* A trust file that is wrong is found before a token is spent. */
-static dhole_err check_trust(void)
-{
-    dhole_trust *trust;
-    dhole_err err = dhole_trust_load(NULL, &trust);
-
-    if (!err)
-        dhole_trust_free(trust);
-    return err;
 }
 
 static int run(const struct options *o)
@@ -82,7 +71,7 @@ static int run(const struct options *o)
     dhole__keys_choose(o->identity, o->trust);
     err = dhole__signals_install();
     if (!err)
-        err = check_trust();
+        err = dhole__keys_check_trust();
     if (!err)
         err = dhole_identity_load(NULL, &identity);
     if (err)

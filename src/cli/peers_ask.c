@@ -43,6 +43,7 @@ static void set_why(struct dhole__asked *machine, dhole_err err)
 {
     machine->err = err;
     snprintf(machine->why, sizeof machine->why, "%s", dhole_error_message());
+    dhole__disarm(machine->why);
 }
 
 /* As far as there is time, tries one address after the other. That one of them has another key
@@ -86,6 +87,7 @@ static void take_status(struct dhole__asked *machine)
         machine->state = DHOLE__ASKED_DEGRADED;
     else
         snprintf(machine->why, sizeof machine->why, "%s", state);
+    dhole__disarm(machine->why);
 }
 
 static int64_t left_ms(const struct round *round, int64_t most)

@@ -14,7 +14,9 @@
 #include "base/sys.h"
 #include "cli/serve.h"
 #include "cli/signals.h"
+#include "cluster/places.h"
 #include "cluster/service.h"
+#include "cluster/where.h"
 #include "group/backend.h"
 #include "infer/shard.h"
 #include "transport/tcp/tcp.h"
@@ -128,7 +130,7 @@ static json_t *invitation(const struct dhole__remote *remote, const char *addres
 
     return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:{s:i, s:i, s:i}}", "session",
                      remote->session, "address", address, "agreement", remote->agreement, "backend",
-                     o->backend, "seal_memory", o->seal_memory, "seal_rdma", o->seal_memory, "work",
+                     o->backend, "seal_memory", o->seal_memory, "seal_rdma", true, "work",
                      "parallel", (int)o->parallel, "ranks", o->count + 1, "threads", o->threads);
 }
 
@@ -151,12 +153,31 @@ static void *watch(void *arg)
     return NULL;
 }
 
-static dhole_err invite(struct member *member, const char *address)
+/* Which of the places is on the worker's network, or else the first. */
+static void place_for(const struct member *member, const char *places, char out[DHOLE_ADDRESS_SIZE])
 {
-    dhole_err err =
-        dhole__service_invite(member->link, invitation(member->remote, address), call_timeout_ms);
+    const char *own = dhole_link_own_address(member->link);
+
+    for (int i = dhole__tcp_rails(places) - 1; i >= 0; i--) {
+        char place[DHOLE_ADDRESS_SIZE];
+        size_t length;
+        const char *at = dhole__tcp_rail(places, i, &length);
+        snprintf(place, sizeof place, "%.*s", (int)length, at);
+        if (i == 0 || dhole__where_same_host(place, own)) {
+            strcpy(out, place);
+            return;
+        }
+    }
+}
+
+static dhole_err invite(struct member *member, const char *places)
+{
+    char address[DHOLE_ADDRESS_SIZE];
+    dhole_err err;
     int error;
 
+    place_for(member, places, address);
+    err = dhole__service_invite(member->link, invitation(member->remote, address), call_timeout_ms);
     if (err)
         return dhole__fail_in(err, "%s", member->machine->name);
     error = dhole__sys.thread_create(&member->watcher, NULL, watch, member);
@@ -166,13 +187,13 @@ static dhole_err invite(struct member *member, const char *address)
     return DHOLE_OK;
 }
 
-static dhole_err invite_all(void *arg, const char *address)
+static dhole_err invite_all(void *arg, const char *places)
 {
     struct dhole__remote *remote = arg;
     dhole_err err = DHOLE_OK;
 
     for (int i = 0; i < remote->options.count && err == DHOLE_OK; i++)
-        err = invite(&remote->member[i], address);
+        err = invite(&remote->member[i], places);
     return err;
 }
 
@@ -191,29 +212,41 @@ static dhole_err explain_cancel(struct dhole__remote *remote)
     return err ? err : dhole__fail(DHOLE_ERR_CANCELLED, "interrupted");
 }
 
-/* Where workers can call: at the address from which they were called, and on no other network. One
- * that is no loopback is good for workers of this host too. */
-static dhole_err choose_address(const struct dhole__remote *remote, char out[DHOLE_ADDRESS_SIZE])
+static dhole_err is_local(const struct member *member, bool *out)
 {
-    for (int i = 0; i < remote->options.count; i++) {
-        const char *own = dhole_link_own_address(remote->member[i].link);
-        const char *colon = strrchr(own, ':');
-        struct dhole__address resolved;
-        dhole_err err = dhole__tcp_resolve(own, &resolved);
-        if (err)
-            return err;
-        snprintf(out, DHOLE_ADDRESS_SIZE, "%.*s:0", (int)(colon - own), own);
-        if (!dhole__tcp_is_loopback(&resolved))
-            break;
+    struct dhole__address own;
+    dhole_err err = dhole__tcp_resolve(dhole_link_own_address(member->link), &own);
+
+    if (!err)
+        *out = dhole__tcp_is_loopback(&own);
+    return err;
+}
+
+/* Where workers can call: at the addresses from which they were called, and on no other network.
+ * One that is no loopback is good for workers of this host too. */
+static dhole_err choose_places(const struct dhole__remote *remote, char out[DHOLE_ADDRESS_SIZE])
+{
+    dhole_err err = DHOLE_OK;
+
+    out[0] = '\0';
+    for (int i = 0; i < remote->options.count && err == DHOLE_OK; i++) {
+        char at[DHOLE_ADDRESS_SIZE];
+        bool local = false;
+        err = is_local(&remote->member[i], &local);
+        dhole__where_with_port(dhole_link_own_address(remote->member[i].link), "0", at);
+        if (!local)
+            dhole__places_add(out, DHOLE_ADDRESS_SIZE, at);
     }
-    return DHOLE_OK;
+    if (out[0] == '\0')
+        dhole__where_with_port(dhole_link_own_address(remote->member[0].link), "0", out);
+    return err;
 }
 
 static dhole_err form_session(struct dhole__remote *remote)
 {
     dhole_cluster_options options = DHOLE_CLUSTER_OPTIONS_INIT;
     char address[DHOLE_ADDRESS_SIZE];
-    dhole_err err = choose_address(remote, address);
+    dhole_err err = choose_places(remote, address);
 
     if (err)
         return err;
@@ -224,6 +257,7 @@ static dhole_err form_session(struct dhole__remote *remote)
     options.count = remote->options.count;
     options.session = remote->session;
     options.cancel_fd = dhole__signals_fd();
+    options.devices = remote->options.devices;
     options.listening = invite_all;
     options.listening_arg = remote;
     return dhole_cluster_listen(&options, &remote->cluster);
@@ -238,7 +272,7 @@ static dhole_err form_group(struct dhole__remote *remote)
     base.backend = o->backend;
     base.agreement = remote->agreement;
     base.plain_memory = !o->seal_memory;
-    base.seal_rdma = o->seal_memory;
+    base.seal_rdma = 1; /* nobody has said that it is a cable */
     base.cancel_fd = dhole__signals_fd();
     return dhole_cluster_group(remote->cluster, &base, &remote->group);
 }

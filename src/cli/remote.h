@@ -16,6 +16,7 @@ struct dhole__remote_options {
     const dhole_model *model;
     dhole_parallel parallel;
     const char *backend; /* of the group */
+    const char *devices; /* of this machine, as in dhole_cluster_options */
     bool seal_memory;    /* that is shared with workers of this host */
     int threads;         /* of each rank; 0: each as it can */
 };

@@ -114,6 +114,7 @@ static dhole_err open_service(struct dhole__worker *worker)
         .name = worker->options.name,
         .address = worker->options.listen,
         .model = worker->model != NULL ? worker->model_text : NULL,
+        .devices = worker->options.devices,
         .check = check,
         .run = work_on,
         .arg = worker,
@@ -176,7 +177,7 @@ dhole_err dhole__worker_reload(struct dhole__worker *worker)
 
     if (err)
         return err;
-    dhole__log(DHOLE__LOG_INFO, "trusts %zu machines", dhole_trust_count(trust));
+    dhole__log(DHOLE__LOG_INFO, "machines that it trusts: %zu", dhole_trust_count(trust));
     dhole__service_set_trust(worker->service, trust);
     return DHOLE_OK;
 }
@@ -217,8 +218,8 @@ static void *watch_signals(void *arg)
 
 static dhole_err start_watching(struct dhole__worker *worker)
 {
-    int error;
     dhole_err err = dhole__pipe_open(worker->done, 0);
+    int error;
 
     if (err)
         return err;

@@ -12,10 +12,11 @@ struct dhole__worker;
 struct dhole__worker_options {
     const dhole_identity *identity; /* outlives the worker */
     const char *name;
-    const char *listen; /* "host:port" */
-    const char *model;  /* path of its file, or NULL */
-    int threads;        /* of each request; 0: as the coordinator says */
-    bool hide;          /* do not announce it on the local network */
+    const char *listen;  /* "host:port" */
+    const char *model;   /* path of its file, or NULL */
+    const char *devices; /* for RDMA, as in dhole_cluster_options */
+    int threads;         /* of each request; 0: as the coordinator says */
+    bool hide;           /* do not announce it on the local network */
 };
 
 /* Opens the model and listens, from now on with the trust file's machines let in. Returns the exit

@@ -7,15 +7,16 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/os.h"
 #include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/avahi.h"
 #include "cluster/discovery.h"
+#include "cluster/errand.h"
 
 /* A thread keeps the announcement: the daemon's client goes with the daemon, and a new one is made
  * when it is back. All but the pipe, whose end tells the thread to stop, is the thread's. */
 struct dhole_announcement {
+    struct dhole__errand errand;
     const struct dhole__avahi *avahi;
     AvahiSimplePoll *loop;
     AvahiClient *client; /* NULL while there is none */
@@ -24,11 +25,22 @@ struct dhole_announcement {
     char service[DHOLE_NAME_SIZE]; /* the name, with a number where others have it */
     uint16_t port;
     bool lost, over;
+    bool told; /* that it is not announced, and why */
     int pipe[2];
-    pthread_t thread;
 };
 
-enum { pause_ms = 2000, renames_max = 100 };
+enum { pause_ms = 2000, goodbye_ms = 1000, renames_max = 100 };
+
+/* Once, until it is announced. */
+static void tell_why_not(dhole_announcement *a, int error)
+{
+    if (a->told)
+        return;
+    a->told = true;
+    if (dhole__avahi_fail(a->avahi, error) != DHOLE_OK)
+        dhole__log(DHOLE__LOG_INFO, "%s is not announced on the local network yet: %s", a->service,
+                   dhole_error_message());
+}
 
 static bool rename_service(dhole_announcement *a)
 {
@@ -67,8 +79,10 @@ static void group_changed(AvahiEntryGroup *group, AvahiEntryGroupState state, vo
 {
     dhole_announcement *a = arg;
 
-    if (state == AVAHI_ENTRY_GROUP_ESTABLISHED)
+    if (state == AVAHI_ENTRY_GROUP_ESTABLISHED) {
+        a->told = false;
         dhole__log(DHOLE__LOG_INFO, "discovery: announced as %s", a->service);
+    }
     if (state == AVAHI_ENTRY_GROUP_FAILURE)
         dhole__log(DHOLE__LOG_WARN, "discovery: %s is not announced", a->service);
     if (state != AVAHI_ENTRY_GROUP_COLLISION || a->group != group)
@@ -95,19 +109,21 @@ static void client_changed(AvahiClient *client, AvahiClientState state, void *ar
             a->avahi->entry_group_reset(a->group);
         break;
     case AVAHI_CLIENT_FAILURE: a->lost = true; break;
-    case AVAHI_CLIENT_CONNECTING: break;
+    case AVAHI_CLIENT_CONNECTING: tell_why_not(a, AVAHI_ERR_NO_DAEMON); break;
     }
 }
 
-static int connect_to_daemon(dhole_announcement *a, AvahiClientFlags flags)
+/* The daemon may come later. */
+static void connect_to_daemon(dhole_announcement *a)
 {
     int error = 0;
 
-    a->lost = false;
     a->group = NULL;
-    a->client =
-        a->avahi->client_new(a->avahi->simple_poll_get(a->loop), flags, client_changed, a, &error);
-    return a->client == NULL ? error : 0;
+    a->client = a->avahi->client_new(a->avahi->simple_poll_get(a->loop), AVAHI_CLIENT_NO_FAIL,
+                                     client_changed, a, &error);
+    a->lost = a->client == NULL;
+    if (a->lost)
+        tell_why_not(a, error);
 }
 
 static void disconnect(dhole_announcement *a)
@@ -133,14 +149,13 @@ static void nap(dhole_announcement *a)
     a->over = dhole__sys.poll(&stop, 1, pause_ms) > 0;
 }
 
-static void *keep(void *arg)
+static void keep(struct dhole__errand *errand)
 {
-    dhole_announcement *a = arg;
+    dhole_announcement *a = (dhole_announcement *)errand;
 
-    dhole__thread_name("dhole-announce");
     while (!a->over) {
-        if (a->client == NULL && connect_to_daemon(a, AVAHI_CLIENT_NO_FAIL) != 0)
-            a->lost = true;
+        if (a->client == NULL)
+            connect_to_daemon(a);
         if (!a->lost && a->avahi->simple_poll_iterate(a->loop, -1) != 0 && errno != EINTR)
             a->lost = true;
         if (a->lost) {
@@ -149,14 +164,23 @@ static void *keep(void *arg)
         }
     }
     disconnect(a);
-    return NULL;
+}
+
+static void release(struct dhole__errand *errand)
+{
+    dhole_announcement *a = (dhole_announcement *)errand;
+
+    if (a->loop != NULL)
+        a->avahi->simple_poll_free(a->loop);
+    a->avahi->string_list_free(a->txt);
+    dhole__pipe_close(a->pipe);
+    free(a);
 }
 
 static dhole_err start(dhole_announcement *a)
 {
     dhole_err err = dhole__pipe_open(a->pipe, 0);
     const AvahiPoll *poll;
-    int error;
 
     if (err)
         return err;
@@ -166,25 +190,7 @@ static dhole_err start(dhole_announcement *a)
     poll = a->avahi->simple_poll_get(a->loop);
     if (poll->watch_new(poll, a->pipe[0], AVAHI_WATCH_IN, told_to_stop, a) == NULL)
         return dhole__avahi_fail(a->avahi, AVAHI_ERR_NO_MEMORY);
-    error = connect_to_daemon(a, 0);
-    if (error != 0)
-        return dhole__avahi_fail(a->avahi, error);
-    error = dhole__sys.thread_create(&a->thread, NULL, keep, a);
-    if (error != 0) {
-        errno = error;
-        return dhole__fail_errno(DHOLE_ERR_SYSTEM, "cannot start the thread of the announcement");
-    }
-    return DHOLE_OK;
-}
-
-static void release(dhole_announcement *a)
-{
-    disconnect(a);
-    if (a->loop != NULL)
-        a->avahi->simple_poll_free(a->loop);
-    a->avahi->string_list_free(a->txt);
-    dhole__pipe_close(a->pipe);
-    free(a);
+    return dhole__errand_start(&a->errand);
 }
 
 dhole_err dhole_announce(const char *name, int port, const dhole_pin *pin, dhole_announcement **out)
@@ -201,6 +207,8 @@ dhole_err dhole_announce(const char *name, int port, const dhole_pin *pin, dhole
     a = dhole__sys.calloc(1, sizeof *a);
     if (a == NULL)
         return dhole__fail_nomem(sizeof *a, "an announcement");
+    a->errand.run = keep;
+    a->errand.release = release;
     a->avahi = avahi;
     a->port = (uint16_t)port;
     a->pipe[0] = a->pipe[1] = -1;
@@ -208,18 +216,19 @@ dhole_err dhole_announce(const char *name, int port, const dhole_pin *pin, dhole
     a->txt = avahi->string_list_new(txt.item[0], txt.item[1], txt.item[2], NULL);
     err = a->txt == NULL ? dhole__avahi_fail(avahi, AVAHI_ERR_NO_MEMORY) : start(a);
     if (err)
-        release(a);
+        release(&a->errand);
     else
         *out = a;
     return err;
 }
 
+/* A daemon that hangs is not waited for. */
 void dhole_announcement_free(dhole_announcement *a)
 {
     if (a == NULL)
         return;
-    close(a->pipe[1]);
-    a->pipe[1] = -1;
-    pthread_join(a->thread, NULL);
-    release(a);
+    if (write(a->pipe[1], "", 1) < 0) { /* an empty pipe takes a byte */
+    }
+    dhole__errand_wait(&a->errand, goodbye_ms);
+    dhole__errand_leave(&a->errand);
 }

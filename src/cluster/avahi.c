@@ -102,6 +102,8 @@ dhole_err dhole__avahi_fail(const struct dhole__avahi *library, int error)
     if (error == AVAHI_ERR_NO_DAEMON || error == AVAHI_ERR_DISCONNECTED)
         mend = "start it with `systemctl start avahi-daemon`; where it is not installed, with "
                "`apt-get install avahi-daemon`";
+    else if (error == AVAHI_ERR_TIMEOUT)
+        mend = "it hangs: `systemctl restart avahi-daemon`";
     else if (error == AVAHI_ERR_DBUS_ERROR)
         mend = "it is reached over the system's D-Bus: `apt-get install avahi-daemon`, then "
                "`systemctl start dbus avahi-daemon`";

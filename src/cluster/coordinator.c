@@ -8,6 +8,8 @@
 #include "cluster/trust.h"
 #include "cluster/where.h"
 
+enum { apart_max = 5 }; /* epochs in a row that did not begin, until there is no hope */
+
 /* The rank of that machine, or a free place for it; -1: it has none. */
 static int find_place(const dhole_cluster *s, const dhole_pin *pin)
 {
@@ -26,25 +28,29 @@ static int find_place(const dhole_cluster *s, const dhole_pin *pin)
 static void tell_lost(dhole_cluster *s, int rank, const char *why)
 {
     for (int other = 1; other < s->size; other++)
-        if (other != rank && s->member[other].wire != NULL)
+        if ((other != rank || s->apart > 0) && s->member[other].wire != NULL)
             dhole__session_say(s, s->member[other].wire, DHOLE__NOTE_LOST,
-                               json_pack("{s:I, s:i, s:s}", "epoch", (json_int_t)s->roster.epoch,
-                                         "rank", rank, "why", why));
+                               json_pack("{s:I, s:i, s:s, s:b}", "epoch",
+                                         (json_int_t)s->roster.epoch, "rank", rank, "why", why,
+                                         "unreached", s->apart > 0));
 }
 
 /* The next epoch comes after a pause, as what ended this one may end it too. */
-static void end_epoch(dhole_cluster *s, int rank, const char *why)
+static void end_epoch(dhole_cluster *s, int rank, bool apart, const char *why)
 {
     if (s->phase == DHOLE__EPOCH_OVER)
         return;
+    s->apart = apart ? s->apart + 1 : 0;
     tell_lost(s, rank, why);
     dhole__session_over(s, "%s (rank %d): %s", s->member[rank].who.name, rank, why);
     dhole__session_pause(s);
+    if (s->apart == apart_max && s->lives == 0)
+        dhole__session_fail(s, DHOLE_ERR_PEER_LOST, "%s; " DHOLE__EVERY_TWO, s->over);
 }
 
 void dhole__coordinator_lost(dhole_cluster *s, int rank, const char *why)
 {
-    end_epoch(s, rank, why);
+    end_epoch(s, rank, false, why);
     s->member[rank].step = 0;
     if (!s->has_members && s->roster.epoch == 0)
         s->member[rank].who = (dhole_trusted){.name = ""};
@@ -52,9 +58,24 @@ void dhole__coordinator_lost(dhole_cluster *s, int rank, const char *why)
 
 /* ---- Who comes ---- */
 
+/* Where it listens. Names are not looked up, as that may take long: a rank tells digits. */
+static bool read_places(const struct dhole__wire *wire, const json_t *json,
+                        char address[static DHOLE_ADDRESS_SIZE],
+                        char others[static dhole__places_size])
+{
+    const char *told = json_string_value(json_object_get(json, "address"));
+
+    if (told == NULL || dhole__check_address(told) != DHOLE_OK)
+        return false;
+    snprintf(address, DHOLE_ADDRESS_SIZE, "%s", told);
+    dhole__where_localise(address, DHOLE_ADDRESS_SIZE, dhole_link_own_address(wire->link));
+    return dhole__where_is_numeric(address) &&
+           dhole__places_decode(json_object_get(json, "others"), others) == DHOLE_OK;
+}
+
 static void take_join(dhole_cluster *s, struct dhole__wire *wire, const json_t *json)
 {
-    const char *address = json_string_value(json_object_get(json, "address"));
+    char address[DHOLE_ADDRESS_SIZE], others[dhole__places_size];
     json_int_t epoch = json_integer_value(json_object_get(json, "epoch"));
     const dhole_trusted *known;
     struct dhole__member *m;
@@ -73,8 +94,9 @@ static void take_join(dhole_cluster *s, struct dhole__wire *wire, const json_t *
         dhole__session_refuse(s, wire, "%s is the coordinator's own name", s->name);
         return;
     }
-    if (address == NULL || *address == '\0' || dhole__check_address(address) != DHOLE_OK) {
-        dhole__session_refuse(s, wire, "%s told no address at which it listens", known->name);
+    if (!read_places(wire, json, address, others)) {
+        dhole__session_refuse(s, wire, "%s told no address in digits at which it listens",
+                              known->name);
         return;
     }
     m = &s->member[rank];
@@ -82,9 +104,8 @@ static void take_join(dhole_cluster *s, struct dhole__wire *wire, const json_t *
         dhole__coordinator_lost(s, rank, "it has called again");
     if (m->who.name[0] == '\0')
         m->who = *known;
-    snprintf(m->who.address, sizeof m->who.address, "%s", address);
-    dhole__where_localise(m->who.address, sizeof m->who.address,
-                          dhole_link_own_address(wire->link));
+    strcpy(m->who.address, address);
+    strcpy(m->others, others);
     if (epoch > 0 && epoch < INT32_MAX && (uint64_t)epoch > s->roster.epoch)
         s->roster.epoch = (uint64_t)epoch; /* this coordinator has been started anew */
     dhole__session_place(s, wire, rank);
@@ -125,15 +146,12 @@ static dhole_err order(dhole_cluster *s)
     return err;
 }
 
-/* Where the others reach this rank, if it listens everywhere. */
-static void name_own_address(dhole_cluster *s)
+/* A rank has reached the coordinator where its link ends. */
+static json_t *pack_roster(dhole_cluster *s, int rank)
 {
-    const char *own = dhole_link_listener_address(s->gate.listener);
-
-    snprintf(s->member[0].who.address, DHOLE_ADDRESS_SIZE, "%s", own);
-    if (s->size > 1 && dhole__where_is_wild(own))
-        dhole__where_with_port(dhole_link_own_address(s->member[1].wire->link),
-                               dhole__where_port(own), s->member[0].who.address);
+    snprintf(s->roster.who[0].address, DHOLE_ADDRESS_SIZE, "%s",
+             dhole_link_own_address(s->member[rank].wire->link));
+    return dhole__roster_encode(&s->roster, rank);
 }
 
 static void send_roster(dhole_cluster *s)
@@ -142,12 +160,12 @@ static void send_roster(dhole_cluster *s)
     s->roster.size = s->size;
     for (int rank = 0; rank < s->size; rank++) {
         s->roster.who[rank] = s->member[rank].who;
+        strcpy(s->roster.others[rank], s->member[rank].others);
         s->member[rank].step = rank == 0 ? 2 : 0;
     }
     for (int rank = 1; rank < s->size; rank++) {
         s->member[rank].fresh = false;
-        dhole__session_say(s, s->member[rank].wire, DHOLE__NOTE_ROSTER,
-                           dhole__roster_encode(&s->roster, rank));
+        dhole__session_say(s, s->member[rank].wire, DHOLE__NOTE_ROSTER, pack_roster(s, rank));
     }
     s->phase = DHOLE__EPOCH_FORMS;
     s->step = 0;
@@ -180,7 +198,6 @@ static void form(dhole_cluster *s)
                             dhole_error_message());
         return;
     }
-    name_own_address(s);
     send_roster(s);
     advance(s);
 }
@@ -221,7 +238,7 @@ static void check_forming(dhole_cluster *s, int64_t now)
     }
     for (int rank = 1; rank < s->size; rank++)
         if (s->member[rank].step <= s->step) {
-            end_epoch(s, rank, "it did not link to the other ranks in time");
+            end_epoch(s, rank, false, "it did not link to the other ranks in time");
             return;
         }
 }
@@ -257,12 +274,15 @@ static void take_lost(dhole_cluster *s, int rank, const json_t *json)
     const char *why = json_string_value(json_object_get(json, "why"));
     json_int_t other = json_integer_value(json_object_get(json, "rank"));
     char text[dhole__why_size];
+    bool apart;
 
     if (why == NULL || other <= 0 || other >= s->size || other == rank)
         return;
-    snprintf(text, sizeof text, "%.64s (rank %d) lost it: %.160s", s->member[rank].who.name, rank,
-             why);
-    end_epoch(s, (int)other, text);
+    apart = json_is_true(json_object_get(json, "unreached"));
+    snprintf(text, sizeof text, "%.64s (rank %d) %s it: %.160s", s->member[rank].who.name, rank,
+             apart ? "cannot reach" : "lost", why);
+    dhole__disarm(text);
+    end_epoch(s, (int)other, apart, text);
 }
 
 void dhole__coordinator_take(dhole_cluster *s, struct dhole__wire *wire, enum dhole__note note,

@@ -7,12 +7,18 @@
 #include "base/sys.h"
 #include "cluster/avahi.h"
 #include "cluster/discovery.h"
+#include "cluster/errand.h"
 
-/* The daemon allows a client 1024 objects. */
-enum { resolvers_max = 256 };
+enum {
+    resolvers_max = 256, /* the daemon allows a client 1024 objects */
+    grace_ms = 1000      /* at least as long again as the search, for a daemon that is slow */
+};
 
 struct search {
+    struct dhole__errand errand;
     const struct dhole__avahi *avahi;
+    AvahiSimplePoll *loop;
+    int64_t timeout_ms;
     AvahiClient *client;
     int resolvers;
     int lost; /* Avahi's error, 0 while the daemon is there */
@@ -80,23 +86,52 @@ static void changed(AvahiClient *client, AvahiClientState state, void *arg)
         search->lost = search->avahi->client_errno(client);
 }
 
-static dhole_err look(struct search *search, AvahiSimplePoll *loop, int64_t timeout_ms)
+/* Any call of Avahi's may wait for the daemon. */
+static void look(struct dhole__errand *errand)
 {
+    struct search *search = (struct search *)errand;
     const struct dhole__avahi *avahi = search->avahi;
-    dhole__deadline deadline = dhole__deadline_in(timeout_ms);
+    dhole__deadline deadline = dhole__deadline_in(search->timeout_ms);
     int error = 0, ms;
 
-    search->client = avahi->client_new(avahi->simple_poll_get(loop), 0, changed, search, &error);
-    if (search->client == NULL)
-        return dhole__avahi_fail(avahi, error);
+    search->client =
+        avahi->client_new(avahi->simple_poll_get(search->loop), 0, changed, search, &error);
+    if (search->client == NULL) {
+        search->lost = error;
+        return;
+    }
     if (avahi->service_browser_new(search->client, AVAHI_IF_UNSPEC, AVAHI_PROTO_UNSPEC,
                                    DHOLE__SERVICE_TYPE, NULL, 0, browsed, search) == NULL)
         search->lost = avahi->client_errno(search->client);
     while (search->lost == 0 && (ms = dhole__deadline_ms(deadline)) > 0)
-        if (avahi->simple_poll_iterate(loop, ms) != 0 && errno != EINTR)
+        if (avahi->simple_poll_iterate(search->loop, ms) != 0 && errno != EINTR)
             search->lost = AVAHI_ERR_FAILURE;
     avahi->client_free(search->client); /* and all that was made with it */
-    return search->lost == 0 ? DHOLE_OK : dhole__avahi_fail(avahi, search->lost);
+}
+
+static void release(struct dhole__errand *errand)
+{
+    struct search *search = (struct search *)errand;
+
+    if (search->loop != NULL)
+        search->avahi->simple_poll_free(search->loop);
+    free(search);
+}
+
+static dhole_err finish(struct search *search, void (*found)(void *arg, const dhole_found *machine),
+                        void *arg)
+{
+    int64_t grace = search->timeout_ms > grace_ms ? search->timeout_ms : grace_ms;
+    dhole_err err = DHOLE_OK;
+
+    if (!dhole__errand_wait(&search->errand, search->timeout_ms + grace))
+        err = dhole__avahi_fail(search->avahi, AVAHI_ERR_TIMEOUT);
+    else if (search->lost != 0)
+        err = dhole__avahi_fail(search->avahi, search->lost);
+    else
+        dhole__sightings_report(&search->sightings, found, arg);
+    dhole__errand_leave(&search->errand);
+    return err;
 }
 
 dhole_err dhole_discover(int64_t timeout_ms, void (*found)(void *arg, const dhole_found *machine),
@@ -104,7 +139,6 @@ dhole_err dhole_discover(int64_t timeout_ms, void (*found)(void *arg, const dhol
 {
     const struct dhole__avahi *avahi;
     struct search *search;
-    AvahiSimplePoll *loop;
     dhole_err err = dhole__avahi_get(&avahi);
 
     if (err)
@@ -112,14 +146,16 @@ dhole_err dhole_discover(int64_t timeout_ms, void (*found)(void *arg, const dhol
     search = dhole__sys.calloc(1, sizeof *search);
     if (search == NULL)
         return dhole__fail_nomem(sizeof *search, "a search of the local network");
+    search->errand.run = look;
+    search->errand.release = release;
     search->avahi = avahi;
-    loop = avahi->simple_poll_new();
-    err = loop == NULL ? dhole__avahi_fail(avahi, AVAHI_ERR_NO_MEMORY)
-                       : look(search, loop, timeout_ms);
-    if (!err)
-        dhole__sightings_report(&search->sightings, found, arg);
-    if (loop != NULL)
-        avahi->simple_poll_free(loop);
-    free(search);
-    return err;
+    search->timeout_ms = timeout_ms;
+    search->loop = avahi->simple_poll_new();
+    err = search->loop == NULL ? dhole__avahi_fail(avahi, AVAHI_ERR_NO_MEMORY)
+                               : dhole__errand_start(&search->errand);
+    if (err) {
+        release(&search->errand);
+        return err;
+    }
+    return finish(search, found, arg);
 }

@@ -134,7 +134,7 @@ dhole_err dhole__session_gather(dhole_cluster *s, const void *own, void *all, si
     while (!err && !s->gathered) {
         if (!dhole__session_await(s, deadline))
             err = dhole__fail(DHOLE_ERR_TIMEOUT, "not all ranks of the session call it");
-        else
+        else if (!s->gathered) /* whoever has it may have left by now */
             err = dhole__session_check(s);
     }
     piece->here = piece->here && !err;

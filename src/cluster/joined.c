@@ -4,18 +4,20 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cluster/own_addresses.h"
 #include "cluster/session.h"
 #include "cluster/where.h"
 
-static dhole_err call(dhole_cluster *s, const dhole_pin *pin, const char *address, int rank,
+static dhole_err call(dhole_cluster *s, const dhole_pin *pin, const char *places, int rank,
                       struct dhole__wire **out)
 {
     struct dhole__dial call = {.options = dhole__session_link_options(s)};
     dhole_err err;
 
     call.options.pin = pin;
-    snprintf(call.address, sizeof call.address, "%s", address);
+    snprintf(call.address, sizeof call.address, "%s", places);
     if (rank == 0) {
+        call.options.trusts = dhole__session_lists;
         call.locate = s->find;
         call.arg = s->find_arg;
     }
@@ -66,16 +68,33 @@ static dhole_err open_gate(dhole_cluster *s, const char *local)
     return dhole__gate_open(&s->gate, &s->box, &options, at);
 }
 
+/* The addresses of this machine but one; there may be none. */
+static void list_others(const char *listens, const char *first,
+                        char others[static dhole__places_size])
+{
+    char own[dhole__places_max][DHOLE_ADDRESS_SIZE];
+    int count;
+
+    if (dhole__own_addresses(listens, own, dhole__places_max, &count) != DHOLE_OK)
+        return;
+    for (int i = 0; i < count; i++)
+        if (strcmp(own[i], first) != 0)
+            dhole__places_add(others, dhole__places_size, own[i]);
+}
+
 static void introduce(dhole_cluster *s, struct dhole__wire *wire, const char *local)
 {
     const char *listens = dhole_link_listener_address(s->gate.listener);
-    char told[DHOLE_ADDRESS_SIZE];
+    char told[DHOLE_ADDRESS_SIZE], others[dhole__places_size] = "";
 
     snprintf(told, sizeof told, "%s", listens);
-    if (dhole__where_is_wild(listens))
+    if (dhole__where_is_wild(listens)) {
         dhole__where_with_port(local, dhole__where_port(listens), told);
+        list_others(listens, told, others);
+    }
     dhole__session_say(s, wire, DHOLE__NOTE_JOIN,
-                       json_pack("{s:s, s:s, s:I}", "name", s->name, "address", told, "epoch",
+                       json_pack("{s:s, s:s, s:o, s:I}", "name", s->name, "address", told, "others",
+                                 dhole__places_encode(others), "epoch",
                                  (json_int_t)s->roster.epoch));
 }
 
@@ -121,8 +140,8 @@ static void tell_lost(dhole_cluster *s, int rank, const char *why)
 {
     if (s->member[0].wire != NULL)
         dhole__session_say(s, s->member[0].wire, DHOLE__NOTE_LOST,
-                           json_pack("{s:I, s:i, s:s}", "epoch", (json_int_t)s->roster.epoch,
-                                     "rank", rank, "why", why));
+                           json_pack("{s:I, s:i, s:s, s:b}", "epoch", (json_int_t)s->roster.epoch,
+                                     "rank", rank, "why", why, "unreached", s->apart > 0));
 }
 
 static void step(dhole_cluster *s, int number)
@@ -144,12 +163,24 @@ static void check_paired(dhole_cluster *s)
     step(s, 2);
 }
 
+static dhole_err call_peer(dhole_cluster *s, int rank)
+{
+    const char *own = dhole_link_own_address(s->member[0].wire->link);
+    const char *others = s->roster.others[rank];
+    char places[dhole__dial_size];
+    struct dhole__wire *wire;
+
+    snprintf(places, sizeof places, "%s%s%s", s->roster.who[rank].address,
+             others[0] != '\0' ? "," : "", others);
+    dhole__places_order(places, own);
+    return call(s, &s->roster.who[rank].pin, places, rank, &wire);
+}
+
 static void pair(dhole_cluster *s)
 {
     s->may_pair = true;
     for (int rank = 1; rank < s->rank; rank++) {
-        struct dhole__wire *wire;
-        if (call(s, &s->roster.who[rank].pin, s->roster.who[rank].address, rank, &wire)) {
+        if (call_peer(s, rank) != DHOLE_OK) {
             char why[dhole__message_max];
             dhole__message_save(why);
             dhole__joined_lost(s, rank, why);
@@ -167,15 +198,23 @@ void dhole__joined_up(dhole_cluster *s, struct dhole__wire *wire)
         dhole__session_say(s, wire, DHOLE__NOTE_PAIR, pack_pair(s));
 }
 
-void dhole__joined_lost(dhole_cluster *s, int rank, const char *why)
+static void lose(dhole_cluster *s, int rank, bool apart, const char *why)
 {
     const char *name = rank == 0 ? "the coordinator" : s->member[rank].who.name;
 
+    if (s->phase != DHOLE__EPOCH_OVER)
+        s->apart = apart;
     if (rank == 0)
         dhole__session_pause(s);
     else if (s->phase != DHOLE__EPOCH_OVER)
         tell_lost(s, rank, why);
-    dhole__session_over(s, "%s (rank %d): %s", name, rank, why);
+    dhole__session_over(s, "%s (rank %d)%s: %s", name, rank,
+                        apart ? " cannot be reached by this rank" : "", why);
+}
+
+void dhole__joined_lost(dhole_cluster *s, int rank, const char *why)
+{
+    lose(s, rank, false, why);
 }
 
 void dhole__joined_unreached(dhole_cluster *s, struct dhole__wire *wire, dhole_err err,
@@ -186,9 +225,10 @@ void dhole__joined_unreached(dhole_cluster *s, struct dhole__wire *wire, dhole_e
     if (wire->rank > 0 && s->phase == DHOLE__EPOCH_OVER)
         return;
     snprintf(m->why, sizeof m->why, "%.250s", why);
+    dhole__disarm(m->why);
     dhole__log(DHOLE__LOG_INFO, "rank %d cannot be reached: %s", wire->rank, why);
     if (wire->rank > 0) {
-        dhole__joined_lost(s, wire->rank, m->why);
+        lose(s, wire->rank, true, m->why);
         return;
     }
     s->calling = NULL;
@@ -222,6 +262,7 @@ static bool is_roster_right(const dhole_cluster *s, const struct dhole__roster *
 static void take_roster(dhole_cluster *s, struct dhole__wire *wire,
                         const struct dhole__event *event)
 {
+    const dhole_trusted *known;
     struct dhole__roster roster;
     dhole_err err = dhole__roster_decode(event->bytes, event->size, &roster);
 
@@ -241,6 +282,9 @@ static void take_roster(dhole_cluster *s, struct dhole__wire *wire,
         dhole__where_localise(address, DHOLE_ADDRESS_SIZE, dhole_link_own_address(wire->link));
         s->member[rank].who = s->roster.who[rank];
     }
+    known = dhole__session_find_trusted(s, &roster.who[0].pin);
+    if (known != NULL) /* by its name on this machine, as before the roster came */
+        strcpy(s->member[0].who.name, known->name);
     s->phase = DHOLE__EPOCH_FORMS;
     s->may_pair = false;
     step(s, 1);
@@ -272,6 +316,8 @@ static void take_lost(dhole_cluster *s, const json_t *json)
 
     if (why == NULL || rank <= 0 || rank >= s->size)
         return;
+    if (s->phase != DHOLE__EPOCH_OVER)
+        s->apart = json_is_true(json_object_get(json, "unreached"));
     dhole__session_over(s, "%s (rank %d): %s", s->member[rank].who.name, (int)rank, why);
 }
 

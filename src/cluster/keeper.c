@@ -12,7 +12,8 @@
 enum {
     send_ms = 1000,     /* a note is small: more means that the peer does not take it */
     farewell_ms = 1000, /* for the last words */
-    idle_ms = 5000
+    idle_ms = 5000,
+    calls_max = 4 /* of one machine that has yet to say who it is */
 };
 
 void dhole__session_due(dhole_cluster *s, dhole__deadline when)
@@ -38,6 +39,7 @@ void dhole__session_refuse(dhole_cluster *s, struct dhole__wire *wire, const cha
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
+    dhole__disarm(why);
     dhole__log(DHOLE__LOG_WARN, "the machine at %s is refused: %s", dhole_link_address(wire->link),
                why);
     dhole__session_say(s, wire, DHOLE__NOTE_BYE, json_pack("{s:s, s:b}", "why", why, "end", 0));
@@ -109,6 +111,7 @@ void dhole__session_live(dhole_cluster *s)
 {
     s->phase = DHOLE__EPOCH_LIVE;
     s->lives++;
+    s->apart = 0;
     s->pause_ms = 0;
     pthread_mutex_lock(&s->trust_lock);
     s->stranger[0] = '\0';
@@ -168,6 +171,33 @@ static void give_up(dhole_cluster *s, struct dhole__wire *wire, const char *why)
     dhole__wire_hang_up(wire);
 }
 
+/* It called, and has not been given a rank. */
+static bool is_caller(const dhole_cluster *s, const struct dhole__wire *wire)
+{
+    return wire->up && !wire->called && !wire->dropped && !dhole__session_is_placed(s, wire);
+}
+
+/* A machine that calls more and more displaces itself alone. */
+static void limit_calls(dhole_cluster *s, const struct dhole__wire *last)
+{
+    struct dhole__wire *oldest = NULL;
+    dhole_pin pin, other;
+    int calls = 0;
+
+    dhole_link_pin(last->link, &pin);
+    for (struct dhole__wire *wire = s->wires; wire != NULL; wire = wire->next) {
+        if (!is_caller(s, wire))
+            continue;
+        dhole_link_pin(wire->link, &other);
+        if (memcmp(&pin, &other, sizeof pin) != 0)
+            continue;
+        oldest = wire;
+        calls++;
+    }
+    if (calls > calls_max)
+        give_up(s, oldest, "it has called again");
+}
+
 static void take_up(dhole_cluster *s, struct dhole__wire *wire)
 {
     wire->up = true;
@@ -180,6 +210,8 @@ static void take_up(dhole_cluster *s, struct dhole__wire *wire)
         dhole__wire_hang_up(wire);
     else if (wire->called)
         dhole__joined_up(s, wire);
+    else
+        limit_calls(s, wire);
 }
 
 static void take_down(dhole_cluster *s, struct dhole__wire *wire, const struct dhole__event *event)
@@ -214,16 +246,18 @@ static void take_bye(dhole_cluster *s, struct dhole__wire *wire, const json_t *j
 static void take_object(dhole_cluster *s, struct dhole__wire *wire,
                         const struct dhole__event *event, const json_t *json)
 {
-    switch (event->note) {
-    case DHOLE__NOTE_PING: dhole__pulse_answer(s, wire, json); break;
-    case DHOLE__NOTE_PONG: dhole__pulse_take(s, wire, json); break;
-    case DHOLE__NOTE_BYE: take_bye(s, wire, json); break;
-    default:
-        if (s->is_coordinator)
-            dhole__coordinator_take(s, wire, (enum dhole__note)event->note, json);
-        else
-            dhole__joined_take(s, wire, (enum dhole__note)event->note, json, event);
-    }
+    enum dhole__note note = (enum dhole__note)event->note;
+
+    if (note == DHOLE__NOTE_PING && dhole__session_is_placed(s, wire))
+        dhole__pulse_answer(s, wire, json);
+    else if (note == DHOLE__NOTE_PONG)
+        dhole__pulse_take(s, wire, json);
+    else if (note == DHOLE__NOTE_BYE)
+        take_bye(s, wire, json);
+    else if (s->is_coordinator)
+        dhole__coordinator_take(s, wire, note, json);
+    else
+        dhole__joined_take(s, wire, note, json, event);
 }
 
 static void take_note(dhole_cluster *s, struct dhole__wire *wire, const struct dhole__event *event)
@@ -242,7 +276,7 @@ static void take_event(dhole_cluster *s, struct dhole__event *event)
 {
     struct dhole__wire *wire = event->wire;
 
-    atomic_fetch_sub(&wire->waiting, event->size);
+    atomic_fetch_sub(&wire->waiting, dhole__event_cost(event));
     if (event->note == DHOLE__NOTE_WORD && dhole__session_is_placed(s, wire)) {
         dhole__words_take(s, wire->rank, event);
         return;
@@ -340,12 +374,15 @@ static void doze(dhole_cluster *s, bool watch_cancel)
 
 static void say_goodbye(dhole_cluster *s)
 {
-    const char *why = s->is_coordinator ? "the coordinator ended the session" : "it has left";
+    const char *what = s->is_coordinator ? "the coordinator ended the session" : "it has left";
+    char why[2 * dhole__why_size];
 
+    snprintf(why, sizeof why, "%s%s%s", what, s->parting[0] != '\0' ? ": " : "", s->parting);
     for (struct dhole__wire *wire = s->wires; wire != NULL; wire = wire->next)
         if (wire->up && !wire->dropped && dhole__session_is_placed(s, wire))
             dhole__session_say(s, wire, DHOLE__NOTE_BYE,
-                               json_pack("{s:s, s:b}", "why", why, "end", (int)s->is_coordinator));
+                               json_pack("{s:s, s:b}", "why", s->failed ? s->failure : why, "end",
+                                         (int)s->is_coordinator));
     flush_all(s, farewell_ms);
 }
 

@@ -31,6 +31,8 @@ static dhole_err listen_at(struct dhole_pairing *pairing, const char *address)
 {
     dhole_link_options options = DHOLE_LINK_OPTIONS_INIT;
 
+    if (dhole__check_address(address) != DHOLE_OK)
+        return dhole__fail_in(DHOLE_ERR_CONFIG, "where to listen");
     options.identity = pairing->identity;
     options.trusts = any_key;
     options.session = DHOLE__PAIRING_SESSION;

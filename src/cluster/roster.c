@@ -66,8 +66,9 @@ json_t *dhole__roster_encode(const struct dhole__roster *roster, int rank)
     for (int i = 0; i < roster->size; i++) {
         char key[DHOLE_FINGERPRINT_SIZE];
         dhole_fingerprint(&roster->who[i].pin, key);
-        json_array_append_new(ranks, json_pack("{s:s, s:s, s:s}", "name", roster->who[i].name,
-                                               "address", roster->who[i].address, "key", key));
+        json_array_append_new(ranks, json_pack("{s:s, s:s, s:s, s:o}", "name", roster->who[i].name,
+                                               "address", roster->who[i].address, "key", key,
+                                               "others", dhole__places_encode(roster->others[i])));
     }
     if (json_array_size(ranks) != (size_t)roster->size) {
         json_decref(ranks);
@@ -97,6 +98,9 @@ static dhole_err decode_rank(const json_t *json, struct dhole__roster *out, int 
         return err;
     if (*address == '\0')
         return dhole__fail(DHOLE_ERR_PROTOCOL, "rank %d has no address", rank);
+    err = dhole__places_decode(json_object_get(json, "others"), out->others[rank]);
+    if (err)
+        return err;
     strcpy(who->name, name);
     strcpy(who->address, address);
     for (int other = 0; other < rank; other++)

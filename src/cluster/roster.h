@@ -4,6 +4,7 @@
 #define DHOLE_CLUSTER_ROSTER_H
 
 #include "base/json.h"
+#include "cluster/places.h"
 #include "coll/topology.h"
 #include "dhole/cluster.h"
 
@@ -15,6 +16,7 @@ struct dhole__roster {
     int rank;       /* of whom it is told */
     int size;
     dhole_trusted who[dhole__rank_max];
+    char others[dhole__rank_max][dhole__places_size]; /* addresses of each, beside that in `who` */
 };
 
 /* Sorts by address as numbers, those of IPv4 first, then by port, then by key. DHOLE_ERR_CONFIG

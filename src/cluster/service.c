@@ -11,9 +11,11 @@
 #include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/service_state.h"
+#include "cluster/trust.h"
 
 enum {
     visits_max = 32,
+    visits_of_one_max = 8, /* so that no machine keeps the others out */
     connect_ms = 5000,
     patient_ms = INT32_MAX,
     pause_ms = 200, /* after accepting failed */
@@ -76,6 +78,8 @@ static void reap(struct dhole__service *service, bool all)
             at = &visit->next;
             continue;
         }
+        if (all)
+            dhole_link_close(visit->link); /* whatever it is asked on and on */
         pthread_join(visit->thread, NULL);
         pthread_mutex_lock(&service->mutex);
         *at = visit->next;
@@ -110,6 +114,17 @@ static struct dhole__visit *visit_make(struct dhole__service *service, dhole_lin
     return visit;
 }
 
+static bool has_room(const struct dhole__service *service, const dhole_link *link)
+{
+    dhole_pin pin;
+    int of_one = 0;
+
+    dhole_link_pin(link, &pin);
+    for (const struct dhole__visit *visit = service->visits; visit != NULL; visit = visit->next)
+        of_one += memcmp(&visit->pin, &pin, sizeof pin) == 0;
+    return service->visit_count < visits_max && of_one < visits_of_one_max;
+}
+
 /* The link is closed when there is nobody to answer on it. */
 static void receive(struct dhole__service *service, dhole_link *link)
 {
@@ -117,7 +132,7 @@ static void receive(struct dhole__service *service, dhole_link *link)
     int error;
 
     reap(service, false);
-    visit = service->visit_count < visits_max ? visit_make(service, link) : NULL;
+    visit = has_room(service, link) ? visit_make(service, link) : NULL;
     if (visit == NULL) {
         dhole__log(DHOLE__LOG_WARN, "closed the link to %s: %d are open", dhole_link_address(link),
                    service->visit_count);
@@ -164,6 +179,8 @@ static dhole_err start(struct dhole__service *service)
     dhole_err err;
     int error;
 
+    if (dhole__check_address(service->options.address) != DHOLE_OK)
+        return dhole__fail_in(DHOLE_ERR_CONFIG, "where to listen");
     err = dhole__pipe_open(service->close, 0);
     if (err)
         return err;

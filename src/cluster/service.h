@@ -41,6 +41,7 @@ struct dhole__service_options {
     const char *name;
     const char *address; /* where to listen, "host:port" */
     const char *model;   /* that is loaded, in words; NULL: none */
+    const char *devices; /* as in dhole_cluster_options */
     /* Whether the work of an invitation can be done, and its agreement is what this machine would
      * say; the error is the refusal. Any thread. */
     dhole_err (*check)(void *arg, const char *agreement, const json_t *work);

@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/pipe.h"
 #include "cluster/service_state.h"
+#include "cluster/session.h"
+#include "cluster/trust.h"
 #include "cluster/where.h"
 #include "cluster/words.h"
 
@@ -22,6 +24,14 @@ struct terms {
     const json_t *work;
 };
 
+/* An address proper: who invites must not have this machine open files. */
+static dhole_err check_address(const char *address)
+{
+    if (*address == '\0' || dhole__meeting_path(address) != NULL)
+        return dhole__fail(DHOLE_ERR_PROTOCOL, "its address is none to call");
+    return dhole__check_address(address);
+}
+
 static dhole_err read_terms(const json_t *invitation, struct terms *out)
 {
     dhole_err err = dhole__json_string(invitation, "session", &out->session);
@@ -32,6 +42,8 @@ static dhole_err read_terms(const json_t *invitation, struct terms *out)
         err = dhole__json_string(invitation, "agreement", &out->agreement);
     if (err == DHOLE_OK)
         err = dhole__json_string(invitation, "backend", &out->backend);
+    if (err == DHOLE_OK)
+        err = check_address(out->address);
     if (err)
         return dhole__fail_in(DHOLE_ERR_PROTOCOL, "an invitation");
     out->seal_memory = json_is_true(json_object_get(invitation, "seal_memory"));
@@ -171,18 +183,22 @@ static dhole_err join(struct dhole__service *service, const struct terms *terms,
 {
     const struct dhole__request *request = &service->request;
     dhole_cluster_options options = DHOLE_CLUSTER_OPTIONS_INIT;
-    char address[DHOLE_ADDRESS_SIZE];
+    char address[DHOLE_ADDRESS_SIZE], listens[DHOLE_ADDRESS_SIZE];
 
+    /* The networks on which this machine is to be called, a person has said. */
+    dhole__where_with_port(dhole__service_address(service), "0", listens);
     options.identity = service->options.identity;
     options.trust = request->trust;
     options.name = service->options.name;
     snprintf(address, sizeof address, "%s", terms->address);
     dhole__where_localise(address, sizeof address, dhole_link_own_address(request->visit->link));
     options.address = address;
+    options.own_address = listens;
     options.coordinator = request->visit->name;
     options.session = terms->session;
     options.join_timeout_ms = join_ms;
     options.cancel_fd = request->cancel[0];
+    options.devices = service->options.devices;
     return dhole_cluster_join(&options, out);
 }
 

@@ -9,6 +9,8 @@
 
 #include "base/pipe.h"
 #include "base/sys.h"
+#include "cluster/where.h"
+#include "transport/tcp/tcp.h"
 
 enum {
     default_join_ms = 30000,
@@ -59,13 +61,31 @@ static dhole_err open_gate(dhole_cluster *s)
 {
     const char *path = dhole__meeting_path(s->address), *at = s->address;
     dhole_link_options options = dhole__session_link_options(s);
+    const char *listens;
     dhole_err err;
 
     if (path != NULL)
         at = s->own_address[0] != '\0' ? s->own_address : "127.0.0.1:0";
     err = dhole__gate_open(&s->gate, &s->box, &options, at);
-    if (!err && path != NULL)
-        err = dhole__meeting_write(path, dhole_link_listener_address(s->gate.listener));
+    if (err)
+        return err;
+    listens = dhole_link_listener_address(s->gate.listener);
+    snprintf(s->member[0].who.address, DHOLE_ADDRESS_SIZE, "%.*s", (int)strcspn(listens, ","),
+             listens);
+    return path != NULL ? dhole__meeting_write(path, listens) : DHOLE_OK;
+}
+
+/* A name is looked up here, as the session's own thread must not wait for it. */
+static dhole_err settle_own_address(dhole_cluster *s)
+{
+    struct dhole__address address;
+    dhole_err err;
+
+    if (s->own_address[0] == '\0' || dhole__where_is_numeric(s->own_address))
+        return DHOLE_OK;
+    err = dhole__tcp_resolve(s->own_address, &address);
+    if (!err)
+        dhole__tcp_address_text(&address, s->own_address);
     return err;
 }
 
@@ -134,6 +154,8 @@ dhole_err dhole_cluster_join(const dhole_cluster_options *options, dhole_cluster
     dhole_cluster *s = NULL;
     dhole_err err = create(options, false, &s);
 
+    if (!err)
+        err = settle_own_address(s);
     if (!err)
         err = start_keeper(s);
     if (!err)
@@ -215,7 +237,10 @@ uint64_t dhole_cluster_epoch(const dhole_cluster *cluster)
 /* Why a rank is not there, and who came in its place. */
 static void explain(dhole_cluster *s, const struct dhole__member *m, char out[dhole__why_size])
 {
-    const char *why = m->why[0] != '\0' ? m->why : "it has not joined";
+    bool joins = s->is_coordinator || m == &s->member[0];
+    const char *why = m->why[0] != '\0' ? m->why
+                      : joins           ? "it has not joined"
+                                        : "there is no link to it";
 
     pthread_mutex_lock(&s->trust_lock);
     snprintf(out, dhole__why_size, "%.130s%s%.120s", why, s->stranger[0] != '\0' ? "; " : "",
@@ -242,6 +267,7 @@ static void describe(dhole_cluster *s, const struct dhole__member *m, dhole_peer
     else if (out->missed > 0)
         snprintf(out->why, sizeof out->why, "pings in a row that were not answered: %d",
                  out->missed);
+    dhole__disarm(out->why);
 }
 
 void dhole_cluster_peer(const dhole_cluster *cluster, int rank, dhole_peer *out)
@@ -270,6 +296,9 @@ static dhole_err fail_late(dhole_cluster *s)
     char text[dhole__message_max] = "";
     size_t used = 0;
 
+    if (s->apart)
+        return dhole__fail(DHOLE_ERR_TIMEOUT,
+                           "not all ranks reach each other: %.800s; " DHOLE__EVERY_TWO, s->over);
     for (int rank = 0; rank < s->size && used < sizeof text - 1; rank++) {
         const struct dhole__member *m = &s->member[rank];
         char why[dhole__why_size];

@@ -21,6 +21,7 @@
 #include "cluster/roster.h"
 #include "cluster/tie.h"
 #include "cluster/wire.h"
+#include "group/devices.h"
 
 enum {
     dhole__session_name_max = 32,
@@ -29,6 +30,9 @@ enum {
     dhole__first_note_ms = 5000, /* for a caller to say who it is */
     dhole__unread_max = 4 << 20  /* bytes of words of one rank that wait to be received */
 };
+
+/* What is to be done about ranks that do not reach each other. */
+#define DHOLE__EVERY_TWO "every two machines of a session need a network in common, or a route"
 
 struct dhole__pong {
     int model_loaded, in_flight, memory_pressure;
@@ -43,10 +47,11 @@ struct dhole__piece {
 };
 
 struct dhole__member {
-    dhole_trusted who;        /* at the coordinator: name "" is a free place */
-    struct dhole__wire *wire; /* NULL: none, or it is being called */
-    bool fresh, told_again;   /* at the coordinator: its link was in no epoch yet; is to end */
-    int step;                 /* that it has reached */
+    dhole_trusted who;               /* at the coordinator: name "" is a free place */
+    char others[dhole__places_size]; /* its other addresses; at the coordinator */
+    struct dhole__wire *wire;        /* NULL: none, or it is being called */
+    bool fresh, told_again; /* at the coordinator: its link was in no epoch yet; is to end */
+    int step;               /* that it has reached */
     struct dhole__health health;
     int64_t heard_in_group; /* it was */
     int64_t doubted;        /* since then it is to be heard, or lost; 0 */
@@ -74,6 +79,7 @@ struct dhole_cluster {
     void *find_arg;
     int64_t ping_ns, reconnect_ms;
     int cancel_fd;
+    char devices[dhole__devices_list_max]; /* for RDMA; "": all that can be used */
 
     struct dhole__knot *knot;
     struct dhole__mailbox box;
@@ -107,8 +113,10 @@ struct dhole_cluster {
     enum dhole__epoch_phase phase;
     uint64_t lives, seen; /* epochs that were live; which of them the program knows of */
     uint64_t seen_epoch;
-    char over[dhole__why_size]; /* why the last one is over */
-    dhole_err failed;           /* for good: ended, refused, cancelled */
+    char over[dhole__why_size];    /* why the last one is over */
+    char parting[dhole__why_size]; /* what the others are told beside that this rank leaves; "" */
+    int apart;        /* the last epochs did not begin, as a rank did not reach another: so many */
+    dhole_err failed; /* for good: ended, refused, cancelled */
     char failure[dhole__message_max];
     struct dhole__pong status;
     /* An all_gather over the session. */
@@ -132,6 +140,10 @@ DHOLE__MUST_CHECK dhole_err dhole__session_prepare(dhole_cluster *s,
 dhole_link_options dhole__session_link_options(dhole_cluster *s);
 void dhole__session_expect(dhole_cluster *s, const struct dhole__roster *roster);
 const dhole_trusted *dhole__session_find_trusted(const dhole_cluster *s, const dhole_pin *pin);
+
+/* Whom a joined rank takes for the coordinator: who is in its own trust list. A rank for which a
+ * coordinator vouched is none. */
+int dhole__session_lists(void *session, const dhole_pin *pin);
 
 /* ---- keeper.c ---- */
 
@@ -218,6 +230,30 @@ DHOLE__MUST_CHECK dhole_err dhole__session_gather(dhole_cluster *s, const void *
 void dhole__gather_take_piece(dhole_cluster *s, int rank, const json_t *json);
 void dhole__gather_take_all(dhole_cluster *s, const json_t *json);
 void dhole__gather_look(dhole_cluster *s);
+
+/* ---- session_agree.c ---- */
+
+/* Tells all whether this rank can go on, `own` being its error. When one can't, that is everybody's
+ * error, in which the first such rank is named. *round is the same on all ranks. */
+DHOLE__MUST_CHECK dhole_err dhole__session_agree(dhole_cluster *s, dhole_err own,
+                                                 dhole__deadline deadline, uint32_t *round);
+
+/* ---- session_devices.c ---- */
+
+/* The list of this machine's RDMA devices that lead to each of so many peers: those that are named,
+ * or, of "", all that can be used. They have been opened, and closed again. */
+DHOLE__MUST_CHECK dhole_err dhole__session_devices(const char *named, int peers,
+                                                   char out[static dhole__devices_list_max]);
+
+/* ---- session_hosts.c ---- */
+
+/* Where this rank is to listen for the group of an epoch, at any port, as a text of places; with
+ * the lock held. */
+void dhole__session_own_host(const dhole_cluster *s, char *out, size_t size);
+
+/* Of what the ranks tell of where they listen, size bytes each, the port is right; the host is the
+ * one at which this rank has a link to that one. */
+void dhole__session_name_hosts(dhole_cluster *s, void *all, size_t size);
 
 /* ---- session_words.c ---- */
 

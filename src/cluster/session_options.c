@@ -35,6 +35,8 @@ static dhole_err check_options(const dhole_cluster_options *o, bool listens)
                            "a session's name may have %d bytes, \"%.64s\" has "
                            "%zu",
                            dhole__session_name_max, o->session, strlen(o->session));
+    if (o->devices != NULL && dhole__devices_check_list(o->devices) != DHOLE_OK)
+        return dhole__fail_in(DHOLE_ERR_INVALID, "RDMA devices \"%.64s\"", o->devices);
     if (o->ping_ms < 0 || o->reconnect_ms < 0 || o->join_timeout_ms < 0)
         return dhole__fail(DHOLE_ERR_INVALID, "times must be positive");
     return DHOLE_OK;
@@ -129,6 +131,8 @@ dhole_err dhole__session_prepare(dhole_cluster *s, const dhole_cluster_options *
         strcpy(s->address, o->address);
     if (o->own_address != NULL)
         strcpy(s->own_address, o->own_address);
+    if (o->devices != NULL)
+        strcpy(s->devices, o->devices);
     snprintf(s->session, sizeof s->session, "session %s", o->session != NULL ? o->session : "");
     s->find = o->find;
     s->find_arg = o->find_arg;

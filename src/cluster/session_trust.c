@@ -22,11 +22,16 @@ void dhole__session_expect(dhole_cluster *s, const struct dhole__roster *roster)
     pthread_mutex_unlock(&s->trust_lock);
 }
 
+int dhole__session_lists(void *session, const dhole_pin *pin)
+{
+    return dhole__session_find_trusted(session, pin) != NULL;
+}
+
 /* The coordinator vouches for the ranks of its roster. */
 static int trusts(void *session, const dhole_pin *pin)
 {
     dhole_cluster *s = session;
-    int found = dhole__session_find_trusted(s, pin) != NULL;
+    int found = dhole__session_lists(s, pin);
     char key[DHOLE_FINGERPRINT_SIZE];
 
     pthread_mutex_lock(&s->trust_lock);

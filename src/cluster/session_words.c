@@ -21,7 +21,7 @@ void dhole__words_take(dhole_cluster *s, int rank, struct dhole__event *event)
     else
         m->last_word->next = event;
     m->last_word = event;
-    m->word_bytes += event->size;
+    m->word_bytes += dhole__event_cost(event);
     if (m->word_bytes > dhole__unread_max)
         dhole__session_lose(s, rank, "this rank does not receive what it sends");
     pthread_cond_broadcast(&s->changed);
@@ -32,7 +32,7 @@ static struct dhole__event *take_first(struct dhole__member *m)
     struct dhole__event *event = m->word;
 
     m->word = event->next;
-    m->word_bytes -= event->size;
+    m->word_bytes -= dhole__event_cost(event);
     return event;
 }
 

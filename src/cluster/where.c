@@ -1,5 +1,6 @@
 #include "cluster/where.h"
 
+#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -36,6 +37,23 @@ bool dhole__where_same_host(const char *a, const char *b)
 bool dhole__where_is_wild(const char *address)
 {
     return dhole__where_same_host(address, "0.0.0.0:") || dhole__where_same_host(address, "[::]:");
+}
+
+bool dhole__where_is_numeric(const char *address)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+    bool bracket = address[0] == '[';
+    char host[DHOLE_ADDRESS_SIZE];
+    size_t length = host_length(address);
+    struct addrinfo *found;
+
+    if (length >= sizeof host || (bracket && (length < 2 || address[length - 1] != ']')))
+        return false;
+    snprintf(host, sizeof host, "%.*s", (int)(length - 2 * bracket), address + bracket);
+    if (getaddrinfo(host, NULL, &hints, &found) != 0)
+        return false;
+    freeaddrinfo(found);
+    return true;
 }
 
 /* Of fe80::/10. */

@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "base/pipe.h"
 #include "base/sys.h"
+#include "transport/tcp/tcp.h"
 
 enum {
     waiting_max = 8 << 20, /* bytes of one wire that the session's thread has not got round to */
@@ -77,6 +78,11 @@ void dhole__event_free(struct dhole__event *event)
     free(event);
 }
 
+size_t dhole__event_cost(const struct dhole__event *event)
+{
+    return event->lent ? 0 : sizeof *event + event->size;
+}
+
 static void post(struct dhole__wire *wire, struct dhole__event *event)
 {
     struct dhole__mailbox *box = wire->box;
@@ -92,13 +98,39 @@ static void post(struct dhole__wire *wire, struct dhole__event *event)
 
 /* ---- The thread of a wire ---- */
 
+/* Each address has its part of the time; what went wrong with all of them is told. */
+static dhole_err dial_all(struct dhole__wire *wire)
+{
+    const char *places = wire->call.address;
+    dhole_link_options options = wire->call.options;
+    dhole__deadline deadline = dhole__deadline_in(options.connect_timeout_ms);
+    int count = dhole__tcp_rails(places);
+    char why[dhole__message_max] = "";
+    dhole_err err = DHOLE_OK;
+
+    for (int i = 0; i < count && err != DHOLE_ERR_CANCELLED; i++) {
+        int64_t left = dhole__deadline_ms(deadline) / (count - i);
+        char address[dhole__dial_size];
+        size_t length, used = strlen(why);
+        const char *at = dhole__tcp_rail(places, i, &length);
+        snprintf(address, sizeof address, "%.*s", (int)length, at);
+        options.connect_timeout_ms = left > 0 ? left : 1;
+        err = dhole_link_connect(&options, address, &wire->link);
+        if (!err)
+            return DHOLE_OK;
+        snprintf(why + used, sizeof why - used, "%s%s", used > 0 ? "; " : "",
+                 dhole_error_message());
+    }
+    return dhole__fail(err, "%s", why);
+}
+
 static dhole_err dial(struct dhole__wire *wire)
 {
     dhole_err err = DHOLE_OK;
 
     if (wire->call.locate != NULL)
         err = wire->call.locate(wire->call.arg, wire->call.address);
-    return err ? err : dhole_link_connect(&wire->call.options, wire->call.address, &wire->link);
+    return err ? err : dial_all(wire);
 }
 
 static struct dhole__event *note_make(const dhole_message *message, size_t size)
@@ -127,11 +159,13 @@ static dhole_err take_note(struct dhole__wire *wire)
     if (size > dhole__note_max)
         return dhole__fail(DHOLE_ERR_PROTOCOL, "it sent a message of %zu bytes: at most %d", size,
                            dhole__note_max);
-    if (atomic_fetch_add(&wire->waiting, size) > waiting_max)
-        return dhole__fail(DHOLE_ERR_LIMIT, "it sends more than is taken");
     event = note_make(&message, size);
     if (event == NULL)
         return dhole__fail_nomem(size, "a message of a session");
+    if (atomic_fetch_add(&wire->waiting, dhole__event_cost(event)) > waiting_max) {
+        dhole__event_free(event);
+        return dhole__fail(DHOLE_ERR_LIMIT, "it sends more than is taken");
+    }
     err = dhole_link_recv_data(wire->link, DHOLE_CHANNEL_CONTROL, event->bytes, body_ms);
     if (err) {
         dhole__event_free(event);

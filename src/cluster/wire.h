@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cluster/notes.h"
+#include "cluster/places.h"
 #include "dhole/cluster.h"
 
 struct dhole__wire;
@@ -39,15 +40,19 @@ DHOLE__MUST_CHECK dhole_err dhole__mailbox_open(struct dhole__mailbox *box);
 void dhole__mailbox_close(struct dhole__mailbox *box);
 void dhole__mailbox_wake(struct dhole__mailbox *box);
 
+/* The memory that a note takes, so that there is a limit to empty ones too. */
+size_t dhole__event_cost(const struct dhole__event *event);
+
 /* All that has come, in order; the pipe is drained. Each is to be given to dhole__event_free. */
 struct dhole__event *dhole__mailbox_take(struct dhole__mailbox *box);
 void dhole__event_free(struct dhole__event *event);
 
-/* Where to call. The options' identity, session, trusts and cancel_fd must outlive the wire; pin is
- * copied. `locate` is asked where to, when it is set. */
+/* Where to call: at one address after the other, which commas separate, until somebody answers or
+ * the time to connect is over. The options' identity, session, trusts and cancel_fd must outlive
+ * the wire; pin is copied. `locate` is asked where to, when it is set. */
 struct dhole__dial {
     dhole_link_options options;
-    char address[DHOLE_ADDRESS_SIZE];
+    char address[dhole__dial_size];
     dhole_err (*locate)(void *arg, char address[DHOLE_ADDRESS_SIZE]);
     void *arg;
 };
@@ -59,7 +64,7 @@ struct dhole__wire {
     struct dhole__dial call;
     dhole_pin pin; /* that call.options.pin points to */
     _Atomic int64_t heard;
-    atomic_size_t waiting; /* bytes in the mailbox */
+    atomic_size_t waiting; /* what is in the mailbox costs */
 
     struct dhole__event up_event, down_event;
 

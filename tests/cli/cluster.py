@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -244,6 +245,26 @@ class Judge:
             pair.kill()
             pair.communicate()
 
+    def pairing_on_a_full_disk(self):
+        """One side trusts the other then: the other one is told how to make that good."""
+        def fill_disk():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+        alpha, beta = self.machines("alpha", "beta")
+        beta.fingerprint()
+        pair = alpha.dhole.start("pair", "--name", "alpha")
+        try:
+            token = pair.stdout.readline().decode().strip()
+            ended = beta.run("join", token, "--name", "beta", preexec_fn=fill_disk)
+            advice = f"dhole trust add alpha {alpha.fingerprint()}"
+            sentence(ended, FAILED, "cannot write", advice)
+            check(pair.wait(PATIENCE) == DONE and "beta" in alpha.must("trust", "list"), "alpha does not trust beta")
+            beta.must(*advice.split()[1:])
+        finally:
+            pair.kill()
+            pair.communicate()
+
     def same_text(self, count, parallel, *options):
         names = ["beta", "gamma"][:count]
         with self.pack(*names) as (alpha, workers):
@@ -382,7 +403,7 @@ class Judge:
             complain(alpha.generate(*SHORT, peers=[beta.machine]), AUTH, "beta")
             beta.machine.trust(alpha)
             beta.kill(signal.SIGHUP)
-            beta.says("trusts 1 machines\n")
+            beta.says("machines that it trusts: 1\n")
             check(wait_until(lambda: alpha.sees(beta.machine)["state"] == "ready", PATIENCE),
                   "not ready")
             trusted = os.path.join(beta.machine.folder, "dhole/trusted")
@@ -456,6 +477,7 @@ def main():
         judge = Judge(args, scratch)
         suite.case("usage", judge.usage)
         suite.case("pairing", judge.pairing)
+        suite.case("pairing/full-disk", judge.pairing_on_a_full_disk)
         suite.case("peers", judge.peers)
         suite.case("same-text/tp-2", judge.same_text, 1, "tp")
         suite.case("same-text/pp-2-sealed", judge.same_text, 1, "pp", "--backend", "ring")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -214,20 +215,52 @@ class Discovery:
             ours.start()
             self.soon(right, everybody)
 
-    def refused(self, host, *words, env=None):
-        for command in ("find", 500), ("announce", "x", 1, PINS[0]):
+    def refused(self, host, *words, env=None, commands=(("find", 500),)):
+        for command in commands:
             done = host.run(self.program, *command, env=env)
             text = done.stderr.decode()
             check(done.returncode == 1 and all(word in text for word in words), f"{done}")
 
     def missing(self):
+        """Without a library that is final, and else a search says what to do."""
+        both = ("find", 500), ("announce", "x", 1, PINS[0])
         with hosts("left") as (left,):
             left.env["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={left.file('bus')}"
             self.refused(left, "apt-get install avahi-daemon", "systemctl start")
-            self.refused(left, "no-such.so", "apt-get install avahi-daemon", env={"DHOLE_AVAHI_LIBRARY": "no-such.so"})
-            self.refused(left, "has no avahi_", env={"DHOLE_AVAHI_LIBRARY": "libc.so.6"})
+            self.refused(left, "no-such.so", "apt-get install avahi-daemon", commands=both,
+                         env={"DHOLE_AVAHI_LIBRARY": "no-such.so"})
+            self.refused(left, "has no avahi_", commands=both, env={"DHOLE_AVAHI_LIBRARY": "libc.so.6"})
             Daemons(left)
             self.refused(left, "systemctl start avahi-daemon")
+
+    def late(self):
+        """Who is announced before there is a daemon is announced when it comes, and said so meanwhile."""
+        with hosts("left") as (left,):
+            left.env["DBUS_SYSTEM_BUS_ADDRESS"] = f"unix:path={left.file('bus')}"
+            left.env["DHOLE_LOG"] = "info"
+            self.announce(left, "left", 7001, PINS[0])
+            said = lambda: "not announced on the local network yet" in open(left.file("announce.log")).read()
+            check(wait_until(said, 10), "it does not say so")
+            Daemons(left).start()
+            self.soon(left, [("left", PINS[0], f"{left.address}:7001")])
+
+    def hung(self):
+        """A daemon that says nothing holds nobody up, and is not waited for at the end."""
+        with self.network("left") as ((left,), (daemons,)):
+            one = self.announce(left, "left", 7001, PINS[0])
+            self.soon(left, [("left", PINS[0], f"{left.address}:7001")])
+            daemons.daemon.send_signal(signal.SIGSTOP)
+            begin = time.monotonic()
+            self.refused(left, "systemctl restart avahi-daemon")
+            two = self.announce(left, "other", 7002, PINS[1])
+            for announcement in one, two:
+                announcement.stdin.close()
+                check(announcement.wait(10) == 0, "it does not end")
+            seconds = time.monotonic() - begin
+            check(seconds < 3 * 2, f"all that took {seconds:.1f} s")
+            daemons.daemon.send_signal(signal.SIGCONT)
+            self.soon(left, [])
+            return f"{seconds:.1f} s"
 
     def lies(self):
         with self.network("left", "right", "liar") as ((left, right, liar), _):

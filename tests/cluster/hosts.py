@@ -6,6 +6,8 @@ import itertools
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -108,11 +110,24 @@ class Host:
         process.wait(20)
         self.running.remove(process)
 
-    def listening(self):
-        """The TCP ports that somebody listens at."""
+    def listening_at(self):
+        """The addresses and TCP ports that somebody listens at; of IPv4."""
         with open(f"/proc/{self.holder.pid}/net/tcp") as table:
             rows = [line.split() for line in table.readlines()[1:]]
-        return sorted({int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A"})
+        for address, port in (row[1].split(":") for row in rows if row[3] == "0A"):
+            yield socket.inet_ntoa(struct.pack("<I", int(address, 16))), int(port, 16)
+
+    def listening(self):
+        """The ports."""
+        return sorted({port for _, port in self.listening_at()})
+
+    def add_cable(self, switch, interface, address):
+        """One more, to another switch."""
+        port = f"{switch}.{self.port}"
+        ip("link", "add", port, "type", "veth", "peer", "name", interface, "netns", str(self.holder.pid))
+        ip("link", "set", port, "master", switch, "up")
+        self.ip("link", "set", interface, "up")
+        self.ip("addr", "add", f"{address}/24", "dev", interface)
 
     def pull(self):
         ip("link", "set", self.port, "down")
@@ -131,16 +146,25 @@ class Host:
 
 
 @contextlib.contextmanager
+def switch():
+    name = f"br{next(counter)}"
+    ip("link", "add", name, "type", "bridge", "forward_delay", "0")
+    try:
+        ip("link", "set", name, "up")
+        yield name
+    finally:
+        ip("link", "del", name)
+
+
+@contextlib.contextmanager
 def hosts(*names):
     """Fresh ones, NETWORK.1, .2 …, at a switch of their own."""
-    switch, made = f"br{next(counter)}", []
-    ip("link", "add", switch, "type", "bridge", "forward_delay", "0")
-    try:
-        ip("link", "set", switch, "up")
-        for number, name in enumerate(names, 1):
-            made.append(Host(switch, number, name))
-        yield made
-    finally:
-        for host in made:
-            host.close()
-        ip("link", "del", switch)
+    made = []
+    with switch() as own:
+        try:
+            for number, name in enumerate(names, 1):
+                made.append(Host(own, number, name))
+            yield made
+        finally:
+            for host in made:
+                host.close()

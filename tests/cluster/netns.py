@@ -15,6 +15,7 @@ from harness import Suite, arguments
 import hosts
 from discovery import Discovery
 from first_light import FirstLight
+from networks import Networks
 from scenarios import Scenarios
 
 
@@ -26,6 +27,8 @@ def discovery_cases(folder):
         "discovery: link-local": avahi.link_local,
         "discovery: daemon killed": avahi.daemon_killed,
         "discovery: missing": avahi.missing,
+        "discovery: daemon late": avahi.late,
+        "discovery: daemon hung": avahi.hung,
         "discovery: lies": avahi.lies,
         "discovery: flood": avahi.flood,
         "discovery by dns_sd: both ways": dns_sd.both_ways,
@@ -72,6 +75,14 @@ def first_light_cases(of):
     }
 
 
+def network_cases(of):
+    return {
+        "networks: no way between": of.no_way,
+        "networks: a route between": of.route_between,
+        "networks: a network between": of.network_between,
+    }
+
+
 def side_by_side(suite, cases, workers=4):
     """They wait most of the time."""
     def timed(case):
@@ -98,7 +109,7 @@ def main():
     folder = os.path.dirname(os.path.abspath(args.dhole))
     what = os.path.abspath(args.dhole), args.model and os.path.abspath(args.model)
     side_by_side(suite, {**first_light_cases(FirstLight(*what)), **discovery_cases(folder),
-                         **scenario_cases(Scenarios(*what))})
+                         **scenario_cases(Scenarios(*what)), **network_cases(Networks(*what))})
     return suite.finish()
 
 

@@ -7,10 +7,12 @@
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
 import re
+import signal
 import sys
 import tempfile
 
@@ -21,7 +23,7 @@ import machine as machines  # noqa: E402
 
 FAILED = 3      # of test_rdma_work
 SECONDS = 120  # for a rank to do its work
-ENDS_IN = 20   # for a group to end when something is lost: calls of test_rdma_work may take 5 s
+ENDS_IN = 30   # for a group to end when something is lost: calls of test_rdma_work may take 8 s
 ENDLESS = 10 ** 9
 PROMPT, TOKENS = "Wolves hunt in", 4
 
@@ -95,21 +97,51 @@ def rails_of(ranks):
     return [[f"rxe{rank % 2}", f"rxe{2 + rank % 2}"][::1 - 2 * (rank % 2)] for rank in range(ranks)]
 
 
-def generate(model, *options):
-    done = here.shell(f"dhole generate --model {model} --prompt '{PROMPT}' --max-tokens {TOKENS} --json "
-                      + " ".join(options))
-    check(done[0] == 0, done[1])
-    return json.loads(done[1])
+def shell(line):
+    code, text = here.shell(line)
+    check(code == 0, text)
+    return text
+
+
+def generate(model, *options, settings=""):
+    return json.loads(shell(f"{settings} dhole generate --model {model} --prompt '{PROMPT}' "
+                            f"--max-tokens {TOKENS} --json " + " ".join(options)))
+
+
+@functools.cache
+def alone(model):
+    return generate(model, "--ranks 1")
+
+
+def check_same(model, split):
+    check(all(split[key] == alone(model)[key] for key in ("tokens", "text")), f"{split}, {alone(model)}")
+    return f"{split['text']!r}, {split['decode_tps']:.2f} tokens/s"
 
 
 def same_text(model):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump([[None, "rxe0"], ["rxe1", None]], file)
         file.flush()
-        split = generate(model, "--ranks 2 --parallel tp --backend jaccl --devices", file.name)
-    alone = generate(model, "--ranks 1")
-    check(split["tokens"] == alone["tokens"] and split["text"] == alone["text"], f"{split}, {alone}")
-    return f"{split['text']!r}, {split['decode_tps']:.2f} tokens/s"
+        return check_same(model, generate(model, "--ranks 2 --parallel tp --backend jaccl --devices", file.name))
+
+
+def with_a_worker(model):
+    """A machine of its own but for its address; each has one end of both cables."""
+    address, names = "127.0.0.1:7777", ("alpha", "beta")
+    alpha, beta = (f"XDG_CONFIG_HOME={tempfile.mkdtemp()}" for _ in names)
+    shell(f"{beta} dhole trust add alpha $({alpha} dhole id) && {alpha} dhole trust add beta $({beta} dhole id) {address}")
+    worker = here.start(["dhole", "join", "--listen", address, "--name", "beta", "--devices", "rxe1,rxe3",
+                         "--threads", "1", "--model", model], dict([beta.split("=")]))
+    shell(f"for i in $(seq 600); do ss -Htln src {address} | grep -q . && exit; sleep 0.1; done; exit 1")
+    before = [packets_sent(here, f"rxe{i}") for i in range(4)]
+    split = generate(model, "--peers beta --parallel tp --backend jaccl --devices rxe0,rxe2", settings=alpha)
+    for i in range(4):
+        check(packets_sent(here, f"rxe{i}") > before[i] + 10, f"rxe{i} has carried next to nothing")
+    check(split["plain_bytes"] == 0 and split["sealed_bytes"] > 0, f"{split}")
+    here.signal(worker, signal.SIGTERM)
+    ended = here.wait(worker, SECONDS)
+    check(ended[0] == 0, f"{ended}")
+    return check_same(model, split)
 
 
 def one(suite, args):
@@ -118,7 +150,8 @@ def one(suite, args):
             suite.case(f"sequences/{kind}-{ranks}", right, [here] * ranks, pairs_of(ranks), count, kind)
         suite.case(f"rails/{kind}", right, [here] * 2, rails_of(2), 500, kind)
         suite.case(f"ring/{kind}", right, [here] * 4, pairs_of(4), 500, kind, True)
-    suite.case("generate", same_text, args.model)
+    suite.case("generate/ranks", same_text, args.model)
+    suite.case("generate/peers", with_a_worker, args.model)
 
 
 # Beside perftest.
@@ -202,17 +235,32 @@ class disturbed:
             host.shell("tc qdisc del dev eth0 root")
 
 
-def lossy(hosts, how, kind):
-    """RC gives what was sent. UC does or ends with an error."""
-    with disturbed(hosts, how):
-        ended = Ranks(hosts, [["rxe0"]] * 2, sequences(300), kind=kind).wait()
+def check_lossy(ended, kind):
     codes = {code for code, _, _ in ended}
     check(codes <= ({0} if kind == "rc" else {0, FAILED}), f"{ended}")
+    check(all(text for code, _, text in ended if code), f"an error without a word: {ended}")
     return ended[0][2].strip() or "all arrived"
 
 
+def lossy(hosts, how, kind):
+    """RC gives what was sent. UC does or ends with an error, maybe as it joins."""
+    with disturbed(hosts, how):
+        return check_lossy(Ranks(hosts, [["rxe0"]] * 2, sequences(300), kind=kind).wait(), kind)
+
+
+def lossy_later(hosts, how, kind):
+    """The same once they have joined, over both rails at a time too."""
+    for devices in [["rxe0"]] * 2, [["rxe0", "rxe1"]] * 2:
+        ranks = Ranks(hosts, devices, sequences(2000), kind=kind)
+        ranks.joined()
+        with disturbed(hosts, how):
+            said = check_lossy(ranks.wait(), kind)
+    return said
+
+
 def lost(hosts, what, kind, victim, words):
-    """Within seconds both ranks, or the one that is left, must have failed, and say who."""
+    """Within seconds both ranks, or the one that is left, must have failed, and say who: the words
+    of each."""
     ranks = Ranks(hosts, [["rxe0"]] * 2, sequences(ENDLESS), kind=kind)
     ranks.joined()
     what(ranks)
@@ -220,7 +268,7 @@ def lost(hosts, what, kind, victim, words):
     hosts[1].shell("ip link set eth0 up")
     for rank, (code, _, text) in enumerate(ended):
         if rank != victim:
-            check(code == FAILED and words in text, f"rank {rank}: {code} {text}")
+            check(code == FAILED and words[rank] in text, f"rank {rank}: {code} {text}")
     return ended[0][2].strip()
 
 
@@ -228,17 +276,23 @@ def link_down(ranks):
     ranks.hosts[1].shell("ip link set eth0 down")
 
 
+DISTURBANCES = (("loss", "loss 1%"), ("reordering", "delay 2ms reorder 25% 50%"), ("delay", "delay 10ms"))
+
+
 def two(suite, args):
     hosts = [here, machines.other()]
     for kind in "rc", "uc":
         suite.case(f"sequences/{kind}", right, hosts, [["rxe0"]] * 2, 1000, kind)
         suite.case(f"rails/{kind}", right, hosts, [["rxe0", "rxe1"], ["rxe1", "rxe0"]], 300, kind)
-        for name, how in (("loss", "loss 1%"), ("reordering", "delay 2ms reorder 25% 50%"),
-                          ("delay", "delay 10ms")):
+        for name, how in DISTURBANCES:
             suite.case(f"{name}/{kind}", lossy, hosts, how, kind)
-        suite.case(f"link-down/{kind}", lost, hosts, link_down, kind, None, "rank")
-        suite.case(f"killed/{kind}", lost, hosts, lambda ranks: ranks.signal(1, machines.KILL), kind, 1, "rank 1")
-        suite.case(f"stopped/{kind}", lost, hosts, lambda ranks: ranks.signal(1, machines.STOP), kind, 1, "rank 1")
+        if kind == "uc":
+            for name, how in DISTURBANCES[:2]:
+                suite.case(f"{name}-later/{kind}", lossy_later, hosts, how, kind)
+        suite.case(f"link-down/{kind}", lost, hosts, link_down, kind, None,
+                   ["rank", "RDMA device rxe0 port 1: the port went down"])
+        for name, which in ("killed", machines.KILL), ("stopped", machines.STOP):
+            suite.case(f"{name}/{kind}", lost, hosts, lambda ranks: ranks.signal(1, which), kind, 1, ["rank 1"])
     hosts[1].end()
 
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cluster/session.h"
 #include "cluster/trust.h"
 #include "cluster/words.h"
 #include "dhole/cluster.h"
@@ -225,6 +226,33 @@ TEST(an_invitation_is_refused_in_words)
     close_stage(&s);
 }
 
+/* Else a coordinator could have it read any file, and be told what is in it. */
+TEST(an_invitation_cannot_name_a_file)
+{
+    char secret[256], address[300];
+    const char *const cases[] = {address, "file:7777", "", "nowhere"};
+    struct stage s;
+    dhole_link *link;
+    FILE *file;
+
+    open_stage(&s);
+    snprintf(secret, sizeof secret, "%s/secret", test_dir());
+    snprintf(address, sizeof address, "file:%s", secret);
+    file = fopen(secret, "w");
+    ASSERT(file != NULL && fputs("hunter2\n", file) >= 0 && fclose(file) == 0);
+    link = call(&s, 0, 0);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dhole_err err = dhole__service_invite(link, invitation(cases[i]), call_ms);
+        if (!err)
+            err = dhole__service_wait_end(link, call_ms);
+        ASSERT_MSG(err == DHOLE_ERR_PROTOCOL, "%s: %s", cases[i], dhole_error_message());
+        ASSERT_CONTAINS(dhole_error_message(), "address");
+    }
+    dhole_link_free(link);
+    ASSERT_EQ(atomic_load(&s.requests), 0);
+    close_stage(&s);
+}
+
 TEST(who_is_not_trusted_is_not_answered)
 {
     struct stage s;
@@ -288,6 +316,51 @@ static void end(struct coordinator *c)
     dhole_group_free(c->group);
     dhole_cluster_free(c->cluster);
     dhole_link_free(c->link);
+}
+
+/* Whether it says so before its request is over. */
+static bool becomes_degraded(const struct stage *s, const char *why)
+{
+    dhole_link *link = call(s, 1, 0);
+    const char *state = "busy";
+    json_t *status = NULL;
+    bool degraded;
+
+    while (strcmp(state, "busy") == 0) {
+        json_decref(status);
+        ASSERT_OK(dhole__service_status(link, call_ms, &status));
+        state = json_string_value(json_object_get(status, "state"));
+        usleep(20000);
+    }
+    degraded = strcmp(state, "degraded") == 0;
+    if (degraded)
+        ASSERT_CONTAINS(json_string_value(json_object_get(status, "why")), why);
+    json_decref(status);
+    dhole_link_free(link);
+    return degraded;
+}
+
+/* The coordinator's keeper is held up until it has missed a ping, or, on a machine so busy that
+ * nobody looks meanwhile, is lost. */
+TEST(a_worker_says_that_its_session_is_degraded)
+{
+    enum { tries = 5 };
+    struct stage s;
+    bool seen = false;
+
+    open_stage(&s);
+    s.wait = true;
+    for (int i = 1; i <= tries && !seen; i++) {
+        struct coordinator c;
+        ASSERT_OK(begin(&c, &s));
+        pthread_mutex_lock(&c.cluster->lock);
+        seen = becomes_degraded(&s, "not answered");
+        pthread_mutex_unlock(&c.cluster->lock);
+        end(&c);
+        await_requests(&s, i);
+    }
+    ASSERT(seen);
+    close_stage(&s);
 }
 
 TEST(requests_follow_each_other)
@@ -399,16 +472,17 @@ TEST(a_caller_that_is_gone_withdraws_its_invitation)
     close_stage(&s);
 }
 
-TEST(links_that_say_nothing_leave_room)
+/* More than there are places for. */
+TEST(links_that_say_nothing_leave_room_for_another_machine)
 {
     struct stage s;
-    dhole_link *idle[20];
+    dhole_link *idle[40];
 
     open_stage(&s);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 40; i++)
         idle[i] = call(&s, 0, 0);
     expect_state(&s, "ready");
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 40; i++)
         dhole_link_free(idle[i]);
     close_stage(&s);
 }
@@ -432,4 +506,53 @@ TEST(nothing_is_left_behind)
     }
     test_await_threads(threads);
     ASSERT_EQ(test_descriptors(), descriptors);
+}
+
+static atomic_int answers;
+
+/* Asks and hears answers, as fast as it goes. */
+static void *ask_on(void *arg)
+{
+    dhole_link *link = arg;
+    dhole_err err = DHOLE_OK;
+
+    while (!err)
+        err = dhole__words_send(link, DHOLE__SERVICE_PING, json_object(), call_ms);
+    return NULL;
+}
+
+static void *hear_on(void *arg)
+{
+    dhole_link *link = arg;
+    dhole_err err = DHOLE_OK;
+
+    while (!err) {
+        json_t *words;
+        uint32_t kind;
+        err = dhole__words_recv(link, &kind, &words, call_ms);
+        if (err)
+            break;
+        json_decref(words);
+        atomic_fetch_add(&answers, 1);
+    }
+    return NULL;
+}
+
+/* It has to stop in the middle of them. */
+TEST_LIMIT(questions_without_end_do_not_keep_it_from_ending, 30)
+{
+    pthread_t asks, hears;
+    dhole_link *link;
+    struct stage s;
+
+    open_stage(&s);
+    link = call(&s, 0, 0);
+    ASSERT_EQ(pthread_create(&asks, NULL, ask_on, link), 0);
+    ASSERT_EQ(pthread_create(&hears, NULL, hear_on, link), 0);
+    while (atomic_load(&answers) < 100)
+        usleep(1000);
+    close_stage(&s);
+    pthread_join(asks, NULL);
+    pthread_join(hears, NULL);
+    dhole_link_free(link);
 }

@@ -102,6 +102,11 @@ TEST(who_does_not_join_is_told_so_and_keeps_nobody_from_joining)
         {DHOLE__NOTE_JOIN, "{}", "no address"},
         {DHOLE__NOTE_JOIN, "{\"address\":7}", "no address"},
         {DHOLE__NOTE_JOIN, "{\"address\":\"nowhere\"}", "no address"},
+        {DHOLE__NOTE_JOIN, "{\"address\":\"localhost:7\"}", "no address in digits"},
+        {DHOLE__NOTE_JOIN, "{\"address\":\"1.1.1.1:7\",\"others\":7}", "no address"},
+        {DHOLE__NOTE_JOIN, "{\"address\":\"1.1.1.1:7\",\"others\":[7]}", "no address"},
+        {DHOLE__NOTE_JOIN, "{\"address\":\"1.1.1.1:7\",\"others\":[\"localhost:7\"]}",
+         "no address"},
         {DHOLE__NOTE_BYE, "{}", NULL},
         {999, "{}", "must join first"},
     };
@@ -130,6 +135,53 @@ static void join_as(dhole_link *link)
 {
     ASSERT_OK(
         say(link, DHOLE__NOTE_JOIN, "{\"name\":\"m1\",\"address\":\"127.0.0.1:9\",\"epoch\":0}"));
+}
+
+/* Does all that a rank does, until it is sent away; returns why. */
+static const char *pretend_to_listen(const struct party *p, int machine)
+{
+    static char text[dhole__note_max + 1];
+    dhole_link *link = call_coordinator(p, machine);
+    uint32_t note;
+
+    join_as(link);
+    while ((note = hear(link, text)) != DHOLE__NOTE_BYE) {
+        if (note == DHOLE__NOTE_ROSTER) {
+            json_t *roster = json_loads(text, 0, NULL);
+            snprintf(text, sizeof text, "{\"epoch\":%d,\"step\":1}",
+                     (int)json_integer_value(json_object_get(roster, "epoch")));
+            json_decref(roster);
+            ASSERT_OK(say(link, DHOLE__NOTE_STEP, text));
+        } else if (note == DHOLE__NOTE_AGAIN || note == 0) {
+            dhole_link_free(link);
+            link = call_coordinator(p, machine);
+            join_as(link);
+        }
+    }
+    dhole_link_free(link);
+    return text;
+}
+
+TEST(ranks_that_do_not_reach_each_other_are_named)
+{
+    static const char words[] =
+        "m1 (rank 1): m2 (rank 2) cannot reach it: connecting to 127.0.0.1:9";
+    struct starter coordinator = {0}, member = {0};
+    struct party p;
+
+    party_make(&p, 3);
+    p.base.reconnect_ms = 20;
+    party_start(&coordinator, &p, 0);
+    party_start(&member, &p, 2);
+    ASSERT_CONTAINS(pretend_to_listen(&p, 1), words);
+    party_await(&coordinator);
+    party_await(&member);
+    ASSERT_EQ(coordinator.err, DHOLE_ERR_PEER_LOST);
+    ASSERT_CONTAINS(coordinator.message, words);
+    ASSERT_CONTAINS(coordinator.message, "a network in common");
+    ASSERT_EQ(member.err, DHOLE_ERR_PEER_LOST);
+    ASSERT_CONTAINS(member.message, words);
+    party_free(&p);
 }
 
 /* A random note of a rank: any kind, members that mean something and numbers that do not. */
@@ -363,5 +415,171 @@ TEST(a_coordinator_that_sends_a_wrong_roster_is_left)
                  rank, key[1], key[0]);
         serve(&p, text, "not for this rank");
     }
+    party_free(&p);
+}
+
+/* Without any byte in them they take memory all the same. */
+TEST(empty_words_that_nobody_receives_end_the_link_too)
+{
+    struct starter coordinator = {0};
+    struct party p;
+    dhole_link *link;
+    int64_t until = now_ms() + patient(20000);
+
+    party_make(&p, 2);
+    link = join_by_hand(&coordinator, &p);
+    while (say(link, DHOLE__NOTE_WORD, "") == DHOLE_OK)
+        ASSERT(now_ms() < until);
+    party_await_state(p.cluster[0], 1, DHOLE_PEER_UNAVAILABLE);
+    dhole_link_free(link);
+    party_free(&p);
+}
+
+/* Else each call would cost a thread and a descriptor for seconds. */
+TEST(a_machine_that_calls_more_and_more_displaces_itself_alone)
+{
+    enum { calls = 40 };
+    struct starter coordinator = {0};
+    struct party p;
+    dhole_link *member, *idle[calls];
+    int64_t until;
+
+    party_make(&p, 3);
+    coordinator.options = party_options(&p, 0);
+    coordinator.options.count = 1;
+    member = join_by_hand(&coordinator, &p);
+    for (int i = 0; i < calls; i++)
+        idle[i] = call(&p, 2, 0, p.address);
+    until = now_ms() + 2500; /* sooner than they would be hung up on anyhow */
+    while (atomic_load(&p.cluster[0]->box.wires) > calls / 2)
+        ASSERT(now_ms() < until);
+    ASSERT_OK(dhole_cluster_wait(p.cluster[0], 0));
+    for (int i = 0; i < calls; i++)
+        dhole_link_free(idle[i]);
+    dhole_link_free(member);
+    party_free(&p);
+}
+
+/* Answers that it does not take would keep the session waiting. */
+TEST(who_has_not_joined_is_not_answered)
+{
+    struct starter coordinator = {0};
+    struct party p;
+
+    party_make(&p, 2);
+    coordinator.options = party_options(&p, 0);
+    coordinator.options.join_timeout_ms = 500;
+    party_start(&coordinator, &p, 0);
+    dhole_link *link = call_coordinator(&p, 1);
+    ASSERT_OK(say(link, DHOLE__NOTE_PING, "{\"number\":1}"));
+    expect_bye(link, "must join first");
+    party_await(&coordinator);
+    ASSERT_EQ(coordinator.err, DHOLE_ERR_TIMEOUT);
+    party_free(&p);
+}
+
+static size_t describe_rank(const struct party *p, int machine, char *out, size_t size)
+{
+    char key[DHOLE_FINGERPRINT_SIZE];
+    dhole_pin pin;
+
+    dhole_identity_pin(p->identity[machine], &pin);
+    dhole_fingerprint(&pin, key);
+    return (size_t)snprintf(
+        out, size, "{\"name\":\"n%d\",\"address\":\"127.0.0.1:9\",\"key\":\"%s\"}", machine, key);
+}
+
+/* m1, which trusts nobody but m0, has a roster of m0's with m2 in it. Where m0 was called m2
+ * answers now. */
+TEST(who_was_vouched_for_is_no_coordinator)
+{
+    static const int first[] = {0};
+    char rank[3][256];
+    static char text[dhole__note_max + 1];
+    struct starter member = {0};
+    struct party p;
+    dhole_link_options options;
+    dhole_link_listener *listener;
+    dhole_link *link;
+    dhole_pin pin;
+
+    party_make(&p, 3);
+    for (int i = 0; i < 3; i++)
+        describe_rank(&p, i, rank[i], sizeof rank[i]);
+    options = link_options(&p, 0);
+    dhole_identity_pin(p.identity[1], &pin);
+    options.pin = &pin;
+    ASSERT_OK(dhole_link_listen(&options, p.address, &listener));
+    member.options = party_options(&p, 1);
+    member.options.trust = party_trust(&p, first, 1);
+    member.options.reconnect_ms = 1;
+    member.options.join_timeout_ms = patient(2000);
+    party_start(&member, &p, 1);
+    ASSERT_OK(dhole_link_accept(listener, patient(20000), &link));
+    ASSERT_EQ(hear(link, text), DHOLE__NOTE_JOIN);
+    snprintf(text, sizeof text,
+             "{\"session\":\"00112233445566778899aabbccddeeff\",\"epoch\":1,\"rank\":1,"
+             "\"ranks\":[%s,%s,%s]}",
+             rank[0], rank[1], rank[2]);
+    ASSERT_OK(say(link, DHOLE__NOTE_ROSTER, text));
+    ASSERT_EQ(hear(link, text), DHOLE__NOTE_STEP);
+    dhole_link_listener_free(listener);
+    dhole_link_free(link);
+    options.identity = p.identity[2];
+    ASSERT_OK(dhole_link_listen(&options, p.address, &listener));
+    ASSERT_ERR(dhole_link_accept(listener, patient(1000), &link), DHOLE_ERR_TIMEOUT);
+    dhole_link_listener_free(listener);
+    party_await(&member);
+    ASSERT_EQ(member.err, DHOLE_ERR_TIMEOUT);
+    dhole_trust_free((dhole_trust *)member.options.trust);
+    party_free(&p);
+}
+
+/* They end in logs and on terminals. */
+TEST(what_a_rank_says_is_shown_without_its_control_characters)
+{
+    struct starter coordinator = {0};
+    struct party p;
+    dhole_link *link;
+    dhole_peer peer;
+
+    party_make(&p, 2);
+    link = join_by_hand(&coordinator, &p);
+    ASSERT_OK(say(link, DHOLE__NOTE_BYE, "{\"why\":\"\\u001b]0;gone\\u0007\\n\\u009b2J\"}"));
+    party_await_state(p.cluster[0], 1, DHOLE_PEER_UNAVAILABLE);
+    dhole_cluster_peer(p.cluster[0], 1, &peer);
+    ASSERT_STR(peer.why, "?]0;gone????2J");
+    ASSERT_ERR(dhole_cluster_send(p.cluster[0], 1, "", 0), DHOLE_ERR_PEER_LOST);
+    ASSERT_CONTAINS(dhole_error_message(), "?]0;gone????2J");
+    dhole_link_free(link);
+    party_free(&p);
+}
+
+/* m1 and m2 by hand: what one says of the other is passed on, however it is cut. */
+TEST(a_reason_of_many_characters_is_passed_on)
+{
+    static char text[dhole__note_max + 1];
+    struct starter coordinator = {0};
+    dhole_link *link[2];
+    struct party p;
+    size_t used;
+
+    party_make(&p, 3);
+    party_start(&coordinator, &p, 0);
+    for (int i = 0; i < 2; i++) {
+        link[i] = call_coordinator(&p, 1 + i);
+        join_as(link[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        ASSERT_EQ(hear(link[i], text), DHOLE__NOTE_ROSTER);
+    used = (size_t)snprintf(text, sizeof text, "{\"epoch\":1,\"rank\":2,\"why\":\"x");
+    for (int i = 0; i < 200; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "\xc3\xa9");
+    snprintf(text + used, sizeof text - used, "\"}");
+    ASSERT_OK(say(link[0], DHOLE__NOTE_LOST, text));
+    ASSERT_EQ(hear(link[0], text), DHOLE__NOTE_LOST);
+    for (int i = 0; i < 2; i++)
+        dhole_link_free(link[i]);
+    party_await(&coordinator);
     party_free(&p);
 }

@@ -104,6 +104,31 @@ TEST(words_of_an_epoch_that_is_over_are_not_received)
     party_free(&p);
 }
 
+/* A rank whose keeper is held up answers no ping; its links stay. */
+TEST(a_rank_that_misses_pings_is_degraded_until_it_answers)
+{
+    struct party p;
+    dhole_peer peer;
+
+    party_make(&p, 2);
+    p.base.ping_ms = patient(2000);
+    party_begin(&p);
+    pthread_mutex_lock(&p.cluster[1]->lock);
+    party_await_state(p.cluster[0], 1, DHOLE_PEER_DEGRADED);
+    dhole_cluster_peer(p.cluster[0], 1, &peer);
+    pthread_mutex_unlock(&p.cluster[1]->lock);
+    ASSERT(peer.missed == 1 || peer.missed == 2);
+    ASSERT_CONTAINS(peer.why, "not answered: ");
+    ASSERT_EQ(peer.why[strlen(peer.why) - 1] - '0', peer.missed);
+    party_await_state(p.cluster[0], 1, DHOLE_PEER_READY);
+    dhole_cluster_peer(p.cluster[0], 1, &peer);
+    ASSERT_EQ(peer.missed, 0);
+    ASSERT_STR(peer.why, "");
+    party_run(&p, await_all);
+    ASSERT_EQ(dhole_cluster_epoch(p.cluster[0]), 1);
+    party_free(&p);
+}
+
 static void find_it_ended(struct party *p, int machine, dhole_cluster *cluster)
 {
     char word[8];
