@@ -97,7 +97,7 @@ def build(tally, preset, *options, folder=None, targets=("all",)):
     return ok
 
 
-def ctest(tally, folder, *options, jobs=2, env=None):
+def ctest(tally, folder, *options, jobs=3, env=None):
     """All tests of a build. The whole output of each is in ctest's JUnit file."""
     report = BUILD / folder / "junit.xml"
     report.unlink(missing_ok=True)
@@ -195,13 +195,13 @@ def clang(tally):
 
 def asan(tally):
     if build(tally, "asan"):
-        ctest(tally, "asan", "-E", ONCE, jobs=3, env=SLOW)
+        ctest(tally, "asan", "-E", ONCE, env=SLOW)
 
 
 def tsan(tally):
     """The rooms below transport, seal and model run on one thread; exchanges are waited for like sums, and coll is arithmetic."""
     if build(tally, "tsan"):
-        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|coll|model|conformance_exchanges))", jobs=3, env=THREADS)
+        ctest(tally, "tsan", "-E", f"{ONCE}|^(fuzz|test_(base|reduce|seal|coll|model|conformance_exchanges))", env=THREADS)
 
 
 def tidy(tally):
