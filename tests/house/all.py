@@ -97,12 +97,12 @@ def build(tally, preset, *options, folder=None, targets=("all",)):
     return ok
 
 
-def ctest(tally, folder, *options, jobs=3, env=None):
+def ctest(tally, folder, *options, env=None):
     """All tests of a build. The whole output of each is in ctest's JUnit file."""
     report = BUILD / folder / "junit.xml"
     report.unlink(missing_ok=True)
     whole = "100000000"
-    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900", "--parallel", str(jobs),
+    subprocess.run(["ctest", "--test-dir", BUILD / folder, "--output-junit", report, "--timeout", "900", "--parallel", "3",
                     "--test-output-size-passed", whole, "--test-output-size-failed", whole, "--quiet",
                     *options], env={**os.environ, **SANITIZER_OPTIONS, **(env or {})},
                    stdin=subprocess.DEVNULL)

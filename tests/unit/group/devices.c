@@ -168,7 +168,7 @@ TEST(a_row_of_the_options_is_checked_too)
         {{NULL, "a,,b", "a"}, "row 0, column 1: \"\" is not"},
         {{NULL, "a,b,", "a"}, "row 0, column 1: \"\" is not"},
         {{NULL, "a,b,c,d,e,f,g,h,i", "a"}, "row 0, column 1: more than 8 devices"},
-        {{NULL, "a", "a\tb"}, "row 0, column 2: \"a\tb\" is not"},
+        {{NULL, "a", "a\tb"}, "row 0, column 2: \"a?b\" is not"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

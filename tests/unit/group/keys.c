@@ -113,7 +113,7 @@ TEST(three_words_say_what_is_sealed)
                  {"auto", DHOLE__SEAL_AUTO},
                  {"on", DHOLE__SEAL_ON},
                  {"off", DHOLE__SEAL_OFF}};
-    static const char *const others[] = {"no", "0", "ON", "of", "offf", " off", "auto\n"};
+    static const char *const others[] = {"no", "0", "ON", "of", "offf", " off", "auto "};
     enum dhole__sealing sealing;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
