@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "transport/rdma/events.h"
+
 /* RC: a packet is sent again after 134 ms, seven times, so that a peer which does not answer is
  * lost after one to four seconds. Receives are always there; it waits 0.6 ms if the peer says they
  * are not. */
@@ -253,7 +255,10 @@ dhole_err dhole__qp_fail_completion(const struct dhole__qp *qp, const struct ibv
     const char *status = "unknown status";
     struct meaning meaning = {wc->status, DHOLE_ERR_SYSTEM,
                               "look at the system's log (dmesg) and try another device or port"};
+    dhole_err err = dhole__events_look(qp->device);
 
+    if (err) /* which says why */
+        return err;
     if (device->verbs->wc_status_str != NULL)
         status = device->verbs->wc_status_str(wc->status);
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++)

@@ -290,7 +290,7 @@ def two(suite, args):
             for name, how in DISTURBANCES[:2]:
                 suite.case(f"{name}-later/{kind}", lossy_later, hosts, how, kind)
         suite.case(f"link-down/{kind}", lost, hosts, link_down, kind, None,
-                   ["rank", "RDMA device rxe0 port 1: the port went down"])
+                   ["rank", "RDMA device rxe0 port 1: "])  # what it was in, or that its port is down
         for name, which in ("killed", machines.KILL), ("stopped", machines.STOP):
             suite.case(f"{name}/{kind}", lost, hosts, lambda ranks: ranks.signal(1, which), kind, 1, ["rank 1"])
     hosts[1].end()
