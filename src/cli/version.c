@@ -8,7 +8,7 @@
 #include "dhole/version.h"
 #include "nn/linear.h"
 
-static const char *const backends[] = {"tcp", "mem"};
+static const char *const backends[] = {"ring", "shm", "jaccl", "mem"};
 enum { backend_count = sizeof backends / sizeof backends[0] };
 
 static void print_text(void)

@@ -178,6 +178,7 @@ class Judge:
         check(re.search(rb"\d+\.\d+\.\d+", version.out), str(version))
         described = json.loads(self.careful.run("version", "--json").out)
         check(described["version"].encode() in version.out, f"{described} is not {version}")
+        check({"ring", "shm", "mem"} <= set(described["backends"]), f"{described}")
 
     def usage(self):
         tries = [
