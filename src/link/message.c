@@ -218,6 +218,13 @@ dhole_err dhole_link_send(dhole_link *link, dhole_channel channel, const dhole_m
     return DHOLE_OK;
 }
 
+static dhole_err begin_receiving(dhole_link *link, dhole_channel channel, dhole__deadline deadline)
+{
+    dhole_err err = check_channel(link, channel);
+
+    return err ? err : take_turn(channel, &link->recv_turn, deadline);
+}
+
 /* CONTROL is read to its end in its turn, where no other reason can come. */
 static dhole_err fail_receiving(dhole_link *link, dhole_channel channel, dhole_err err)
 {
@@ -260,10 +267,8 @@ dhole_err dhole_link_recv(dhole_link *link, dhole_channel channel, dhole_message
                           int64_t timeout_ms)
 {
     dhole__deadline deadline = deadline_of(link, timeout_ms);
-    dhole_err err = check_channel(link, channel);
+    dhole_err err = begin_receiving(link, channel, deadline);
 
-    if (!err)
-        err = take_turn(channel, &link->recv_turn, deadline);
     if (err)
         return err;
     err = recv_message(link, channel, message, deadline);
@@ -294,10 +299,8 @@ dhole_err dhole_link_recv_data(dhole_link *link, dhole_channel channel, void *da
                                int64_t timeout_ms)
 {
     dhole__deadline deadline = deadline_of(link, timeout_ms);
-    dhole_err err = check_channel(link, channel);
+    dhole_err err = begin_receiving(link, channel, deadline);
 
-    if (!err)
-        err = take_turn(channel, &link->recv_turn, deadline);
     if (err)
         return err;
     err = recv_data(link, channel, data, deadline);
