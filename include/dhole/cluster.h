@@ -135,7 +135,7 @@ typedef struct dhole_cluster_options {
     /* Keeps two sessions apart; at most 32 bytes. NULL is "". */
     const char *session;
     int64_t join_timeout_ms; /* until all are there; 0 is 30 s */
-    int64_t ping_ms;         /* between pings; 0 is 1500 */
+    int64_t ping_ms;         /* between pings; 0 is 1400 */
     int64_t reconnect_ms;    /* longest pause before calling again; 0 is 10 s */
     int cancel_fd;
     /* Coordinator: called once, when it listens, with the address and the port that was taken, or

@@ -10,7 +10,7 @@
 #include "cluster/trust.h"
 #include "seal/ossl.h"
 
-enum { default_ping_ms = 1500, default_reconnect_ms = 10000 };
+enum { default_ping_ms = 1400, default_reconnect_ms = 10000 };
 
 static dhole_err check_options(const dhole_cluster_options *o, bool listens)
 {
