@@ -8,11 +8,12 @@
 
 #include "transport/rdma/events.h"
 
-/* RC: a packet is sent again after a second without an answer, six times, so that a peer which only
- * answers late is spared it: soft-RoCE of Linux 6.1, when it sends again without need, now and then
- * sends a packet too many, and takes seven times for ever. Receives are always there; it waits
- * 0.6 ms if the peer says they are not. */
-enum { ack_timeout = 18, retries = 6, not_ready_timer = 12, not_ready_retries = 6, hops = 64 };
+/* RC: a packet is sent again after 268 ms, seven times, so that a peer which does not answer is
+ * lost after two to nine seconds. Not sooner, as an answer that is only late does harm: soft-RoCE
+ * of Linux 6.1 that gets it while it sends again may send a packet too many. Nor later: where
+ * packets overtake each other it waits for this often. Receives are always there; it waits 0.6 ms
+ * if the peer says they are not. */
+enum { ack_timeout = 16, retries = 7, not_ready_timer = 12, not_ready_retries = 6, hops = 64 };
 
 static const char full_hint[] =
     "its queue pairs may all be in use (Apple's devices have 10): end other programs that use it, "
