@@ -9,17 +9,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/lookup.h"
 #include "base/sys.h"
 
 /* Where free ports are looked for: below the ranges that Linux and macOS give to outgoing
  * connections, so that none is lost between looking and listening. */
 enum { first_free = 12000, end_free = 32000, port_max = 65535 };
 
+enum { look_up_ms = 10000 };
+
 static bool resolves(const char *name)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
 
-    if (getaddrinfo(name, NULL, &hints, &found) != 0)
+    if (dhole__lookup(name, "0", &hints, dhole__deadline_in(look_up_ms), -1, &found) != DHOLE_OK)
         return false;
     freeaddrinfo(found);
     return true;

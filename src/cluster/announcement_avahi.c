@@ -6,12 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/errand.h"
 #include "base/log.h"
 #include "base/pipe.h"
 #include "base/sys.h"
 #include "cluster/avahi.h"
 #include "cluster/discovery.h"
-#include "cluster/errand.h"
 
 /* A thread keeps the announcement: the daemon's client goes with the daemon, and a new one is made
  * when it is back. All but the pipe, whose end tells the thread to stop, is the thread's. */

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/errand.h"
 #include "base/sys.h"
 #include "cluster/avahi.h"
 #include "cluster/discovery.h"
-#include "cluster/errand.h"
 
 enum {
     resolvers_max = 256, /* the daemon allows a client 1024 objects */

@@ -76,15 +76,16 @@ static dhole_err check_clear_text(const struct dhole__address *address, const ch
                        who, where, where_keys_come_from);
 }
 
-static dhole_err check_rank_host(const char *host, int rank)
+static dhole_err check_rank_host(const dhole_options *options, int rank, dhole__deadline deadline)
 {
+    const char *host = options->hosts[rank];
     char who[32];
     struct dhole__address address;
     dhole_err err = DHOLE_OK;
 
     snprintf(who, sizeof who, "rank %d", rank);
     for (int rail = 0; rail < dhole__tcp_rails(host) && !err; rail++) {
-        err = dhole__tcp_resolve_rail(host, rail, &address);
+        err = dhole__tcp_resolve_rail_by(host, rail, deadline, options->cancel_fd, &address);
         if (!err)
             err = check_clear_text(&address, who, host);
     }
@@ -93,6 +94,8 @@ static dhole_err check_rank_host(const char *host, int rank)
 
 static dhole_err check_hosts(const dhole_options *options, const struct dhole__backend *backend)
 {
+    dhole__deadline deadline = dhole__deadline_in(options->connect_timeout_ms);
+
     if (backend == &dhole__backend_mem || options->size == 1)
         return DHOLE_OK;
     if (options->hosts == NULL)
@@ -107,7 +110,7 @@ static dhole_err check_hosts(const dhole_options *options, const struct dhole__b
                                "same number for every rank",
                                rank, rails, options->hosts[rank],
                                dhole__tcp_rails(options->hosts[0]), options->hosts[0]);
-        err = may_cross(options) ? DHOLE_OK : check_rank_host(options->hosts[rank], rank);
+        err = may_cross(options) ? DHOLE_OK : check_rank_host(options, rank, deadline);
         if (err)
             return err;
     }
@@ -242,7 +245,7 @@ static dhole_err meet_at(const char *coordinator, const dhole_options *options,
                          dhole__deadline deadline, struct dhole__rendezvous *rendezvous)
 {
     struct dhole__address address;
-    dhole_err err = dhole__coordinator_resolve(coordinator, &address);
+    dhole_err err = dhole__coordinator_resolve(coordinator, options, deadline, &address);
 
     if (!err && !may_cross(options))
         err = check_clear_text(&address, "the coordinator", coordinator);

@@ -84,6 +84,7 @@ static dhole_err connect_all(const struct dhole__transport_ops *ops, enum dhole_
 {
     char host[dhole__host_text_max];
     dhole_options options = *given;
+    dhole__deadline deadline = dhole__deadline_in(options.connect_timeout_ms);
     struct dhole__transport_config config = {
         .rank = options.rank,
         .size = options.size,
@@ -92,8 +93,8 @@ static dhole_err connect_all(const struct dhole__transport_ops *ops, enum dhole_
         .other_fds = other_fds,
         .session = options.session,
         .on_host = options.identity == NULL && !options.allow_plain,
+        .deadline = deadline,
     };
-    dhole__deadline deadline = dhole__deadline_in(options.connect_timeout_ms);
     struct dhole__transport *transport;
     dhole_err err;
 

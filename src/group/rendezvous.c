@@ -36,13 +36,15 @@ static dhole_err check_reachable(const char *coordinator, const struct dhole__ad
     return DHOLE_OK;
 }
 
-dhole_err dhole__coordinator_resolve(const char *coordinator, struct dhole__address *out)
+dhole_err dhole__coordinator_resolve(const char *coordinator, const dhole_options *options,
+                                     dhole__deadline deadline, struct dhole__address *out)
 {
     struct dhole__address address = {.family = AF_UNIX, .length = sizeof(struct sockaddr_un)};
     struct sockaddr_un *local = (struct sockaddr_un *)&address.addr;
 
     if (coordinator[0] != '/') {
-        dhole_err err = dhole__tcp_resolve(coordinator, &address);
+        dhole_err err =
+            dhole__tcp_resolve_rail_by(coordinator, 0, deadline, options->cancel_fd, &address);
         if (!err)
             err = check_reachable(coordinator, &address);
         if (!err)
@@ -267,7 +269,7 @@ dhole_err dhole__rendezvous_open(const char *coordinator, const dhole_options *o
     struct dhole__rendezvous rendezvous = {.size = options->size, .listen_fd = -1};
     struct dhole__address address;
     char list[dhole__answer_max + 1] = "";
-    dhole_err err = dhole__coordinator_resolve(coordinator, &address);
+    dhole_err err = dhole__coordinator_resolve(coordinator, options, deadline, &address);
 
     if (err)
         return err;

@@ -18,8 +18,11 @@ struct dhole__rendezvous {
     int other_fds[dhole__rails_max - 1]; /* -1 beyond */
 };
 
-/* "host:port", "[ipv6]:port", or the path of a Unix socket, which begins with a slash. */
+/* "host:port", "[ipv6]:port", or the path of a Unix socket, which begins with a slash. A name is
+ * looked up until the deadline, or the options' cancel_fd ends it. */
 DHOLE__MUST_CHECK dhole_err dhole__coordinator_resolve(const char *coordinator,
+                                                       const dhole_options *options,
+                                                       dhole__deadline deadline,
                                                        struct dhole__address *out);
 
 /* Blocks until all ranks have come; rank, size, session and cancel_fd of the options are used. The

@@ -102,6 +102,9 @@ static dhole_err open_tls(struct caller *c, struct dhole__conn *wire,
         return err;
     }
     err = shake_hands(c, *out);
+    if (err == DHOLE_ERR_TIMEOUT)
+        err = dhole__fail(err, "it takes calls, and does not answer them in time: whoever listens "
+                               "there is stopped, or very busy");
     if (!err)
         err = say_hello(c, *out, hello);
     if (err)
@@ -279,14 +282,14 @@ dhole_err dhole_link_connect(const dhole_link_options *options, const char *addr
     struct caller c = {.terms = &terms};
     dhole_err err = dhole__link_terms_init(&terms, options);
 
-    if (!err)
-        err = dhole__book_read(&c.book, address);
     if (err)
         return err;
-    c.dial = (struct dhole__dial){dhole__deadline_in(terms.options.connect_timeout_ms),
-                                  terms.options.cancel_fd, terms.options.no_retry};
+    c.dial = dhole__dial_of(&terms.options);
     err = dhole__io_check_cancelled(terms.options.cancel_fd);
     if (!err)
-        err = connect_to(&c, out);
+        err = dhole__book_read(&c.book, address, &c.dial);
+    if (err)
+        return err;
+    err = connect_to(&c, out);
     return err ? dhole__fail_in(err, "connecting to %s", address) : DHOLE_OK;
 }

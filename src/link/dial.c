@@ -1,6 +1,7 @@
 #include "link/dial.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <unistd.h>
 
 #include "transport/io.h"
@@ -11,7 +12,29 @@ enum {
     head_start_ms = 250 /* of an address over the next (RFC 8305, 5: Connection Attempt Delay) */
 };
 
-dhole_err dhole__book_read(struct dhole__book *book, const char *text)
+struct dhole__dial dhole__dial_of(const dhole_link_options *options)
+{
+    return (struct dhole__dial){dhole__deadline_in(options->connect_timeout_ms), options->cancel_fd,
+                                options->no_retry};
+}
+
+/* The system would call it an invalid argument. */
+static dhole_err check_scope(const struct dhole__address *address)
+{
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&address->addr;
+    char text[dhole__address_text_max];
+
+    if (address->family != AF_INET6 || !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) ||
+        v6->sin6_scope_id != 0)
+        return DHOLE_OK;
+    dhole__tcp_address_text(address, text);
+    return dhole__fail(DHOLE_ERR_CONFIG,
+                       "%s is an address of one cable: say of which, as in [fe80::1%%eth0]:7777",
+                       text);
+}
+
+dhole_err dhole__book_read(struct dhole__book *book, const char *text,
+                           const struct dhole__dial *how)
 {
     dhole_err err = DHOLE_OK;
 
@@ -20,8 +43,11 @@ dhole_err dhole__book_read(struct dhole__book *book, const char *text)
     if (book->count > DHOLE_LANES_MAX)
         return dhole__fail(DHOLE_ERR_CONFIG, "%d addresses: expected at most %d", book->count,
                            DHOLE_LANES_MAX);
-    for (int i = 0; i < book->count && !err; i++)
-        err = dhole__tcp_resolve_rail(text, i, &book->address[i]);
+    for (int i = 0; i < book->count && !err; i++) {
+        err = dhole__tcp_resolve_rail_by(text, i, how->deadline, how->cancel_fd, &book->address[i]);
+        if (!err)
+            err = check_scope(&book->address[i]);
+    }
     return err;
 }
 
@@ -129,6 +155,8 @@ dhole_err dhole__dial(const struct dhole__address *address, int n, const struct 
         struct pollfd none[1];
         int error;
         dhole_err err = try_once(address, n, how, fd, which, &error);
+        if (err == DHOLE_ERR_TIMEOUT)
+            return dhole__fail(err, "nobody answered in time");
         if (err || *fd >= 0)
             return err;
         errno = error;

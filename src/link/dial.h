@@ -16,14 +16,19 @@ struct dhole__book {
     int count;
 };
 
-/* DHOLE_ERR_CONFIG quotes what is none, or says that there are more than DHOLE_LANES_MAX. */
-DHOLE__MUST_CHECK dhole_err dhole__book_read(struct dhole__book *book, const char *text);
-
 struct dhole__dial {
     dhole__deadline deadline;
     int cancel_fd; /* as the link's options have it */
     bool no_retry;
 };
+
+/* As the options have it, from now on. */
+struct dhole__dial dhole__dial_of(const dhole_link_options *options);
+
+/* Looks names up, no longer than the dial has time. DHOLE_ERR_CONFIG quotes what is no address, or
+ * says that there are more than DHOLE_LANES_MAX. */
+DHOLE__MUST_CHECK dhole_err dhole__book_read(struct dhole__book *book, const char *text,
+                                             const struct dhole__dial *how);
 
 /* A socket that is connected to the first of address[0..n) that answers: each is called when the
  * one before has refused, or has not answered for a while. Sets *which of them that is. */

@@ -487,13 +487,17 @@ dhole_err dhole_link_listen(const dhole_link_options *options, const char *addre
 {
     dhole_link_listener *l = dhole__sys.calloc(1, sizeof *l);
     struct dhole__book book;
+    struct dhole__dial how;
     dhole_err err;
 
     if (l == NULL)
         return dhole__fail_nomem(sizeof *l, "a listener");
     err = dhole__link_terms_init(&l->terms, options);
+    how = dhole__dial_of(&l->terms.options);
     if (!err)
-        err = dhole__book_read(&book, address);
+        err = dhole__book_read(&book, address, &how);
+    if (err == DHOLE_ERR_TIMEOUT) /* it waited for no peer */
+        err = dhole__fail_in(DHOLE_ERR_CONFIG, "cannot listen");
     for (int i = 0; !err && i < book.count; i++)
         err = listen_at(l, &book, i);
     if (err)

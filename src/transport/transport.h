@@ -13,8 +13,9 @@ struct dhole__transport_config {
     /* The same for its other addresses, dhole__rails_max - 1 of them; NULL: none. More than there
      * are addresses of a rank are where it listens for those who reach it on other networks. */
     const int *other_fds;
-    const char *session; /* never NULL */
-    bool on_host;        /* refuse addresses that are on a network */
+    const char *session;      /* never NULL */
+    bool on_host;             /* refuse addresses that are on a network */
+    dhole__deadline deadline; /* of open, where names have to be looked up */
 };
 
 struct dhole__transport;

@@ -397,6 +397,44 @@ TEST(a_name_that_leads_elsewhere_by_now_gets_no_clear_text)
     expect_refused(&options, DHOLE_ERR_CONFIG, "by now");
 }
 
+static int never[2]; /* a pipe that nobody writes to */
+
+static int look_up_in_vain(const char *host, const char *port, const struct addrinfo *hints,
+                           struct addrinfo **out)
+{
+    char byte;
+
+    if (strcmp(host, "silent.example") != 0)
+        return look_up(host, port, hints, out);
+    if (!(hints->ai_flags & AI_NUMERICHOST) && read(never[0], &byte, 1) > 0)
+        return EAI_FAIL;
+    return EAI_NONAME;
+}
+
+/* Of this rank, which listens there, of another one, and of the coordinator. */
+TEST(a_silent_name_server_does_not_outlast_the_deadline)
+{
+    const char *hosts[] = {"silent.example:7", "127.0.0.1:0"};
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    ASSERT(pipe(never) == 0);
+    look_up = dhole__sys.getaddrinfo;
+    dhole__sys.getaddrinfo = look_up_in_vain;
+    options.backend = "tcp";
+    options.size = 2;
+    options.hosts = hosts;
+    options.connect_timeout_ms = 100;
+    for (options.allow_plain = 0; options.allow_plain < 2; options.allow_plain++)
+        for (options.rank = 0; options.rank < 2; options.rank++)
+            expect_refused(&options, DHOLE_ERR_TIMEOUT, "silent.example:7");
+    setenv("DHOLE_COORDINATOR", "silent.example:7", 1);
+    setenv("DHOLE_RANK", "1", 1);
+    setenv("DHOLE_SIZE", "2", 1);
+    options.size = options.rank = 0;
+    options.hosts = NULL;
+    expect_refused(&options, DHOLE_ERR_TIMEOUT, "silent.example:7");
+}
+
 /* Each rank listens by itself, on IPv6's loopback. */
 struct v6 {
     char address[2][32];

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/sys.h"
+#include "base/lookup.h"
 #include "transport/tcp/tcp.h"
 
-enum { host_max = 256, host_text_max = 80 };
+enum { host_max = 256, host_text_max = 80, look_up_ms = 10000 };
 
 /* Splits "host:port" or "[v6]:port"; NULL when it is neither. */
 static const char *split(const char *text, char host[static host_max])
@@ -38,21 +38,21 @@ bool dhole__tcp_is_address(const char *text)
     return split(text, host) != NULL;
 }
 
-static dhole_err resolve_one(const char *text, struct dhole__address *out)
+static dhole_err resolve_one(const char *text, dhole__deadline deadline, int cancel_fd,
+                             struct dhole__address *out)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
     char host[host_max];
     const char *port = split(text, host);
-    int error;
+    dhole_err err;
 
     if (port == NULL)
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "\"%s\" is not an address: expected host:port or [ipv6]:port", text);
-    error = dhole__sys.getaddrinfo(host, port, &hints, &found);
-    if (error)
-        return dhole__fail(DHOLE_ERR_CONFIG, "cannot resolve \"%s\": %s", text,
-                           gai_strerror(error));
+    err = dhole__lookup(host, port, &hints, deadline, cancel_fd, &found);
+    if (err)
+        return dhole__fail_in(err, "cannot resolve \"%s\"", text);
     *out = (struct dhole__address){.length = found->ai_addrlen, .family = found->ai_family};
     memcpy(&out->addr, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
@@ -76,7 +76,8 @@ const char *dhole__tcp_rail(const char *text, int rail, size_t *length)
     return text;
 }
 
-dhole_err dhole__tcp_resolve_rail(const char *text, int rail, struct dhole__address *out)
+dhole_err dhole__tcp_resolve_rail_by(const char *text, int rail, dhole__deadline deadline,
+                                     int cancel_fd, struct dhole__address *out)
 {
     char one[host_max + sizeof "[]:65535"];
     size_t length;
@@ -86,7 +87,12 @@ dhole_err dhole__tcp_resolve_rail(const char *text, int rail, struct dhole__addr
         return dhole__fail(DHOLE_ERR_CONFIG, "\"%.40s...\" is too long for an address", text);
     memcpy(one, text, length);
     one[length] = '\0';
-    return resolve_one(one, out);
+    return resolve_one(one, deadline, cancel_fd, out);
+}
+
+dhole_err dhole__tcp_resolve_rail(const char *text, int rail, struct dhole__address *out)
+{
+    return dhole__tcp_resolve_rail_by(text, rail, dhole__deadline_in(look_up_ms), -1, out);
 }
 
 dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out)

@@ -28,15 +28,13 @@ static bool is_repeated(const struct dhole__address *address, int rail)
 }
 
 /* Names are looked up anew each time, and may lead elsewhere than when the group was checked. */
-static dhole_err resolve(const struct tcp *tcp, const char *host, int rail,
-                         struct dhole__address *out)
+static dhole_err check_still_on_host(const struct tcp *tcp, const char *host,
+                                     const struct dhole__address *address)
 {
-    dhole_err err = dhole__tcp_resolve_rail(host, rail, out);
-
-    if (!err && tcp->on_host && !dhole__tcp_is_loopback(out))
+    if (tcp->on_host && !dhole__tcp_is_loopback(address))
         return dhole__fail(DHOLE_ERR_CONFIG,
                            "\"%s\" leads to a network by now, and this group is not sealed", host);
-    return err;
+    return DHOLE_OK;
 }
 
 static void close_listeners(struct tcp *tcp)
@@ -47,14 +45,16 @@ static void close_listeners(struct tcp *tcp)
 }
 
 /* Listens on this rank's addresses, but on those that were given as sockets, and once on each. */
-static dhole_err listen_on(struct tcp *tcp, const char *host)
+static dhole_err listen_on(struct tcp *tcp, const char *host, dhole__deadline deadline)
 {
     struct dhole__address address[dhole__rails_max];
 
     for (int rail = 0; rail < tcp->base.rails; rail++) {
         size_t length;
         const char *text = dhole__tcp_rail(host, rail, &length);
-        dhole_err err = resolve(tcp, host, rail, &address[rail]);
+        dhole_err err = dhole__tcp_resolve_rail_by(host, rail, deadline, -1, &address[rail]);
+        if (!err)
+            err = check_still_on_host(tcp, host, &address[rail]);
         if (!err && tcp->listen_fd[rail] < 0 && !is_repeated(address, rail)) {
             tcp->owned[rail] = dhole__tcp_listen(&address[rail], &tcp->listen_fd[rail]) == 0;
             if (!tcp->owned[rail])
@@ -97,7 +97,7 @@ static dhole_err tcp_open(struct dhole__transport *transport,
             return dhole__fail_errno(DHOLE_ERR_INVALID, "listen_fd %d", fd);
         tcp->listen_fd[rail] = fd;
     }
-    return listen_on(tcp, host);
+    return listen_on(tcp, host, config->deadline);
 }
 
 static dhole_err tcp_connect(struct dhole__transport *transport, int peer, int rail,
@@ -108,9 +108,11 @@ static dhole_err tcp_connect(struct dhole__transport *transport, int peer, int r
     const char *text = dhole__tcp_rail(tcp->hosts[peer], rail, &length);
     struct timespec pause = {0, 5000000};
     struct dhole__address address;
-    dhole_err err = resolve(tcp, tcp->hosts[peer], rail, &address);
+    dhole_err err = dhole__tcp_resolve_rail_by(tcp->hosts[peer], rail, deadline, -1, &address);
     int fd;
 
+    if (!err)
+        err = check_still_on_host(tcp, tcp->hosts[peer], &address);
     if (err)
         return err;
     while ((fd = dhole__tcp_try_connect(&address, deadline)) < 0) {

@@ -17,8 +17,9 @@ struct dhole__address {
     int family;
 };
 
-/* "host:port" or "[v6]:port"; names are resolved. DHOLE_ERR_CONFIG quotes the text. Of several,
- * separated by commas, the first. */
+/* "host:port" or "[v6]:port"; names are resolved, which may take some seconds and no more.
+ * DHOLE_ERR_CONFIG and DHOLE_ERR_TIMEOUT quote the text. Of several, separated by commas, the
+ * first. */
 DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve(const char *text, struct dhole__address *out);
 
 /* Whether it has that form; nothing is resolved. */
@@ -30,6 +31,11 @@ int dhole__tcp_rails(const char *text);
 const char *dhole__tcp_rail(const char *text, int rail, size_t *length);
 DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve_rail(const char *text, int rail,
                                                     struct dhole__address *out);
+
+/* The same by a deadline of the caller's; it ends early once cancel_fd is readable (-1: none). */
+DHOLE__MUST_CHECK dhole_err dhole__tcp_resolve_rail_by(const char *text, int rail,
+                                                       dhole__deadline deadline, int cancel_fd,
+                                                       struct dhole__address *out);
 
 /* A socket that listens, non-blocking and close-on-exec; -1 with errno. */
 int dhole__tcp_listen(const struct dhole__address *address, int *out);

@@ -36,6 +36,13 @@ static struct rank rank_of(const char *coordinator, int rank, int size, int time
     return r;
 }
 
+static void resolve(const char *coordinator, struct dhole__address *out)
+{
+    dhole_options options = DHOLE_OPTIONS_INIT;
+
+    ASSERT_OK(dhole__coordinator_resolve(coordinator, &options, dhole__deadline_in(20000), out));
+}
+
 static void *meet(void *arg)
 {
     struct rank *r = arg;
@@ -168,7 +175,7 @@ TEST(a_stale_socket_makes_way)
     struct dhole__address address;
     int fd;
 
-    ASSERT_OK(dhole__coordinator_resolve(local_path(), &address));
+    resolve(local_path(), &address);
     ASSERT(dhole__tcp_listen(&address, &fd) == 0);
     close(fd);
     ASSERT(exists(local_path()));
@@ -201,7 +208,7 @@ static void wait_for_host(const char *coordinator)
     struct dhole__address address;
     int fd;
 
-    ASSERT_OK(dhole__coordinator_resolve(coordinator, &address));
+    resolve(coordinator, &address);
     while ((fd = dhole__tcp_try_connect(&address, dhole__deadline_in(100))) < 0)
         tick();
     close(fd);
@@ -361,7 +368,7 @@ static int connect_to(const char *coordinator)
     struct dhole__address address;
     int fd;
 
-    ASSERT_OK(dhole__coordinator_resolve(coordinator, &address));
+    resolve(coordinator, &address);
     fd = dhole__tcp_try_connect(&address, dhole__deadline_in(patience_ms));
     ASSERT(fd >= 0);
     return fd;
@@ -435,7 +442,7 @@ static void expect_refused(const void *bytes, size_t size, dhole_err err)
     struct rank r = rank_of(local_path(), 1, 2, 1000);
     struct dhole__address address;
 
-    ASSERT_OK(dhole__coordinator_resolve(local_path(), &address));
+    resolve(local_path(), &address);
     ASSERT(dhole__tcp_listen(&address, &impostor.listen_fd) == 0);
     ASSERT(pthread_create(&impostor.thread, NULL, answer_one, &impostor) == 0);
     meet(&r);

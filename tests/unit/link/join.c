@@ -1,5 +1,6 @@
 /* How two sides come to a link, and how they do not. */
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -10,6 +11,54 @@
 #include "dhole/error.h"
 #include "link/link_internal.h"
 #include "pair.h"
+
+static int never[2]; /* a pipe that nobody writes to */
+
+/* A name server that does not answer. */
+static int look_up_in_vain(const char *host, const char *port, const struct addrinfo *hints,
+                           struct addrinfo **out)
+{
+    char byte;
+
+    (void)host, (void)port, (void)out;
+    if (!(hints->ai_flags & AI_NUMERICHOST) && read(never[0], &byte, 1) > 0)
+        return EAI_FAIL;
+    return EAI_NONAME;
+}
+
+TEST(a_silent_name_server_does_not_outlast_the_deadline)
+{
+    struct pair pair;
+    int cancel[2];
+
+    pair_init(&pair);
+    ASSERT(pipe(never) == 0 && pipe(cancel) == 0);
+    dhole__sys.getaddrinfo = look_up_in_vain;
+    pair.options[client].connect_timeout_ms = 100;
+    ASSERT_ERR(dhole_link_connect(&pair.options[client], "far.example:7", &pair.link[client]),
+               DHOLE_ERR_TIMEOUT);
+    ASSERT_CONTAINS(dhole_error_message(), "far.example:7");
+    pair.options[client].connect_timeout_ms = 20000;
+    pair.options[client].cancel_fd = cancel[0];
+    ASSERT(write(cancel[1], "", 1) == 1);
+    ASSERT_ERR(dhole_link_connect(&pair.options[client], "far.example:7", &pair.link[client]),
+               DHOLE_ERR_CANCELLED);
+    pair_close(&pair);
+}
+
+TEST(an_address_of_one_cable_must_say_of_which)
+{
+    struct pair pair;
+
+    pair_init(&pair);
+    ASSERT_ERR(dhole_link_connect(&pair.options[client], "[fe80::1]:7", &pair.link[client]),
+               DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(dhole_error_message(), "[fe80::1]:7");
+    ASSERT_ERR(dhole_link_listen(&pair.options[server], "[fe80::1]:7", &pair.listener),
+               DHOLE_ERR_CONFIG);
+    ASSERT_CONTAINS(dhole_error_message(), "cable");
+    pair_close(&pair);
+}
 
 static void expect_up(struct pair *pair)
 {

@@ -1,4 +1,4 @@
-#include "cluster/errand.h"
+#include "base/errand.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,6 +25,7 @@ static void *run(void *arg)
 
     dhole__thread_name("dhole-errand");
     errand->run(errand);
+    atomic_store(&errand->done, true);
     if (write(errand->over[1], "", 1) < 0) { /* an empty pipe takes a byte */
     }
     let_go(errand);
@@ -56,7 +57,7 @@ bool dhole__errand_wait(struct dhole__errand *errand, int64_t timeout_ms)
     do
         n = dhole__sys.poll(&over, 1, dhole__deadline_ms(deadline));
     while (n < 0 && errno == EINTR);
-    return n > 0;
+    return n > 0 && atomic_load(&errand->done);
 }
 
 void dhole__errand_leave(struct dhole__errand *errand)

@@ -1,8 +1,8 @@
 /* Work that may hang, as it waits for a daemon in the way of a library that knows no deadline. It
  * is done in a thread of its own, and whoever asked for it can leave it behind: thread and state
  * then go when the library returns, if it does. */
-#ifndef DHOLE_CLUSTER_ERRAND_H
-#define DHOLE_CLUSTER_ERRAND_H
+#ifndef DHOLE_BASE_ERRAND_H
+#define DHOLE_BASE_ERRAND_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,6 +17,7 @@ struct dhole__errand {
     void (*release)(struct dhole__errand *errand);
     pthread_t thread;
     atomic_int holders;
+    atomic_bool done;
     int over[2]; /* a pipe: readable when it is */
 };
 
