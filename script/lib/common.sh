@@ -37,6 +37,7 @@ packages_test="$packages_test openmpi-bin mpich openssh-server openssh-client ip
 packages_test="$packages_test avahi-daemon dbus iptables libfaketime libavahi-compat-libdnssd-dev"
 packages_test="$packages_test swtpm tpm2-tools tpm2-openssl"
 packages_rdma="qemu-system-x86 busybox-static iproute2 ibverbs-providers ibverbs-utils perftest python3"
+packages_rdma="$packages_rdma systemd dbus sudo"
 packages_test="$packages_test $packages_rdma"
 packages_bench="g++ openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev"
 

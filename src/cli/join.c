@@ -13,17 +13,19 @@
 #include "cli/signals.h"
 #include "cli/worker.h"
 #include "cluster/host_name.h"
+#include "cluster/trust.h"
 
 enum { threads_max = 1024, token_size = DHOLE_TOKEN_SIZE + 2 /* a line */ };
 
 struct options {
-    const char *token, *listen, *name, *model, *devices, *identity, *trust;
+    const char *token, *listen, *address, *name, *model, *devices, *identity, *trust;
     long long threads;
     bool once, hide, help;
 };
 
 enum {
     opt_listen = 256,
+    opt_address,
     opt_name,
     opt_model,
     opt_devices,
@@ -36,6 +38,7 @@ enum {
 
 static const struct option table[] = {
     {"listen", required_argument, NULL, opt_listen},
+    {"address", required_argument, NULL, opt_address},
     {"name", required_argument, NULL, opt_name},
     {"model", required_argument, NULL, opt_model},
     {"devices", required_argument, NULL, opt_devices},
@@ -52,6 +55,7 @@ static bool take(char **argv, int c, struct options *o)
 {
     switch (c) {
     case opt_listen: o->listen = optarg; return true;
+    case opt_address: o->address = optarg; return true;
     case opt_name: o->name = optarg; return true;
     case opt_model: o->model = optarg; return true;
     case opt_devices: o->devices = optarg; return dhole__check_devices(argv[0], optarg);
@@ -80,10 +84,14 @@ static int parse(int argc, char **argv, struct options *o)
     }
     if (o->help)
         return DHOLE__EXIT_DONE;
+    if (o->name != NULL && dhole__check_name(o->name) != DHOLE_OK)
+        return dhole__usage(argv[0], "--name: %s", dhole_error_message());
     if (o->token == NULL && o->listen == NULL)
         return dhole__usage(argv[0], "expected a TOKEN of dhole pair, --listen HOST:PORT, or both");
     if (o->listen == NULL && (o->model != NULL || o->devices != NULL || o->once))
         return dhole__usage(argv[0], "--model, --devices and --once are for --listen HOST:PORT");
+    if (o->address != NULL && (o->token == NULL || o->listen != NULL))
+        return dhole__usage(argv[0], "--address is for a TOKEN without --listen");
     return DHOLE__EXIT_DONE;
 }
 
@@ -117,15 +125,13 @@ static dhole_err read_token(const char *argument, char out[static token_size])
                 : dhole__fail(DHOLE_ERR_FORMAT, "expected one line with the token of dhole pair");
 }
 
-/* Both machines trust each other then. */
+/* Both machines trust each other then. The address is that of the worker, if it is known. */
 static dhole_err pair_with(const char *token, const dhole_identity *identity, const char *name,
-                           struct dhole__worker *worker)
+                           const char *address)
 {
     char fingerprint[DHOLE_FINGERPRINT_SIZE];
     dhole_trusted other;
-    dhole_err err =
-        dhole_pair_join(identity, name, worker != NULL ? dhole__worker_address(worker) : NULL,
-                        token, dhole__signals_fd(), &other);
+    dhole_err err = dhole_pair_join(identity, name, address, token, dhole__signals_fd(), &other);
 
     if (err == DHOLE_OK)
         err = dhole__keys_trust_paired(&other);
@@ -133,21 +139,22 @@ static dhole_err pair_with(const char *token, const dhole_identity *identity, co
         return err;
     dhole_fingerprint(&other.pin, fingerprint);
     fprintf(stderr, "dhole: paired with %s (%s)\n", other.name, fingerprint);
-    return worker != NULL ? dhole__worker_reload(worker) : DHOLE_OK;
+    return DHOLE_OK;
 }
 
-static dhole_err pair(const char *argument, const dhole_identity *identity, const char *name,
+static dhole_err pair(const struct options *o, const dhole_identity *identity, const char *name,
                       struct dhole__worker *worker)
 {
+    const char *address = worker != NULL ? dhole__worker_address(worker) : o->address;
     char token[token_size] = "";
     dhole_err err = dhole__keys_check_trust();
 
     if (err == DHOLE_OK)
-        err = read_token(argument, token);
+        err = read_token(o->token, token);
     if (err == DHOLE_OK)
-        err = pair_with(token, identity, name, worker);
+        err = pair_with(token, identity, name, address);
     dhole__wipe(token, sizeof token);
-    return err;
+    return err == DHOLE_OK && worker != NULL ? dhole__worker_reload(worker) : err;
 }
 
 static int fail(dhole_err err)
@@ -180,7 +187,7 @@ static int run_as(const struct options *o, const dhole_identity *identity, const
     if (o->listen != NULL)
         code = dhole__worker_open(&options, &worker);
     if (code == DHOLE__EXIT_DONE && o->token != NULL)
-        err = pair(o->token, identity, name, worker);
+        err = pair(o, identity, name, worker);
     if (err)
         code = fail(err);
     else if (code == DHOLE__EXIT_DONE && worker != NULL)
@@ -224,7 +231,7 @@ const struct dhole__subcommand dhole__cmd_join = {
     .name = "join",
     .summary = "pairs with another machine, or works for those that this one trusts",
     .help =
-        "Usage: dhole join TOKEN|- [--name NAME]\n"
+        "Usage: dhole join TOKEN|- [--name NAME] [--address HOST:PORT]\n"
         "       dhole join [TOKEN|-] --listen HOST:PORT [--model FILE] [OPTIONS]\n"
         "\n"
         "With a TOKEN that `dhole pair` printed on another machine: both trust each other from "
@@ -235,6 +242,11 @@ const struct dhole__subcommand dhole__cmd_join = {
         "\n"
         "  --listen HOST:PORT  where to listen, port 0 for a free one; 127.0.0.1:7777 is this\n"
         "                      machine alone, 0.0.0.0:7777 every network that it is on\n"
+        "  --address HOST:PORT where this machine's worker listens that runs already, as a "
+        "service:\n"
+        "                      the other machine calls it there; of 0.0.0.0:7777 it takes the "
+        "port,\n"
+        "                      and the address that it sees\n"
         "  --model FILE        the model to work on, the same file as the coordinator's\n"
         "  --devices A,B       this machine's RDMA devices for requests with --backend jaccl "
         "(default:\n"
@@ -251,6 +263,7 @@ const struct dhole__subcommand dhole__cmd_join = {
         "\n"
         "Examples:\n"
         "  dhole join TOKEN --listen 0.0.0.0:7777 --model smol.gguf\n"
-        "  dhole join --listen 10.0.0.2:7777 --model smol.gguf\n",
+        "  dhole join --listen 10.0.0.2:7777 --model smol.gguf\n"
+        "  dhole join TOKEN --address 0.0.0.0:7777\n",
     .run = join,
 };

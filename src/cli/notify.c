@@ -1,6 +1,8 @@
 #include "cli/notify.h"
 
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,14 +11,13 @@
 
 #include "base/log.h"
 
-void dhole__notify(const char *state)
+static void send_to(const char *path, const char *state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const char *path = getenv("NOTIFY_SOCKET");
-    size_t length = path != NULL ? strlen(path) : 0;
+    size_t length = strlen(path);
     int fd;
 
-    if (length == 0 || length >= sizeof address.sun_path)
+    if (length >= sizeof address.sun_path)
         return;
     memcpy(address.sun_path, path, length);
     if (path[0] == '@') /* Linux: no file, but a name that begins with a zero byte */
@@ -27,4 +28,18 @@ void dhole__notify(const char *state)
         dhole__log(DHOLE__LOG_WARN, "cannot tell %s \"%s\"", path, state);
     if (fd >= 0)
         close(fd);
+}
+
+void dhole__notify(const char *format, ...)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    char state[1024];
+    va_list args;
+
+    if (path == NULL || *path == '\0')
+        return;
+    va_start(args, format);
+    vsnprintf(state, sizeof state, format, args);
+    va_end(args);
+    send_to(path, state);
 }

@@ -3,7 +3,9 @@
 #ifndef DHOLE_CLI_NOTIFY_H
 #define DHOLE_CLI_NOTIFY_H
 
-/* Such as "READY=1" or "STOPPING=1". */
-void dhole__notify(const char *state);
+#include "base/error.h"
+
+/* Such as "READY=1\nSTATUS=..." or "STOPPING=1". */
+void dhole__notify(const char *format, ...) DHOLE__PRINTF(1, 2);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/pipe.h"
@@ -27,6 +28,7 @@ struct dhole__worker {
     struct dhole__worker_options options;
     dhole_model *model; /* or NULL */
     char model_text[256];
+    size_t trusted; /* machines; of the thread that reloads */
     struct dhole__service *service;
     dhole_announcement *announcement;
     int done[2]; /* a pipe: ends the thread that waits for signals */
@@ -121,7 +123,10 @@ static dhole_err open_service(struct dhole__worker *worker)
     };
     dhole_err err = dhole_trust_load(NULL, &options.trust);
 
-    return err ? err : dhole__service_open(&options, &worker->service);
+    if (err)
+        return err;
+    worker->trusted = dhole_trust_count(options.trust);
+    return dhole__service_open(&options, &worker->service);
 }
 
 /* Machines of the local network may look for this one, if they can reach it at all. */
@@ -177,9 +182,28 @@ dhole_err dhole__worker_reload(struct dhole__worker *worker)
 
     if (err)
         return err;
-    dhole__log(DHOLE__LOG_INFO, "machines that it trusts: %zu", dhole_trust_count(trust));
+    worker->trusted = dhole_trust_count(trust);
+    dhole__log(DHOLE__LOG_INFO, "machines that it trusts: %zu", worker->trusted);
     dhole__service_set_trust(worker->service, trust);
     return DHOLE_OK;
+}
+
+static void tell_ready(const struct dhole__worker *worker)
+{
+    dhole__notify("READY=1\nSTATUS=listens at %s, with %s; machines that it trusts: %zu",
+                  dhole__service_address(worker->service),
+                  worker->model != NULL ? worker->model_text : "no model", worker->trusted);
+}
+
+static void reload(struct dhole__worker *worker)
+{
+    dhole__notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(dhole__now() / 1000));
+    if (dhole__worker_reload(worker) == DHOLE_OK) {
+        tell_ready(worker);
+        return;
+    }
+    dhole__log(DHOLE__LOG_ERROR, "keeps whom it trusts: %s", dhole_error_message());
+    dhole__notify("READY=1\nSTATUS=keeps whom it trusts: %s", dhole_error_message());
 }
 
 /* The first one ends the request and the worker, the second one kills. */
@@ -209,8 +233,8 @@ static void *watch_signals(void *arg)
         while ((number = dhole__signals_next()) != 0) {
             if (number == SIGINT || number == SIGTERM)
                 stop(worker, number, &stopping);
-            else if (number == SIGHUP && dhole__worker_reload(worker) != DHOLE_OK)
-                dhole__log(DHOLE__LOG_ERROR, "keeps whom it trusts: %s", dhole_error_message());
+            else if (number == SIGHUP)
+                reload(worker);
         }
     }
     return NULL;
@@ -241,15 +265,18 @@ static void stop_watching(struct dhole__worker *worker)
 int dhole__worker_run(struct dhole__worker *worker, bool once)
 {
     bool stopped = false;
-    dhole_err err = start_watching(worker);
+    dhole_err err;
 
-    if (err)
-        return dhole__report(err);
-    announce(worker);
     dhole__log(DHOLE__LOG_INFO, "%s listens at %s, with %s", worker->options.name,
                dhole__service_address(worker->service),
                worker->model != NULL ? worker->model_text : "no model");
-    dhole__notify("READY=1");
+    if (worker->trusted == 0)
+        dhole__log(DHOLE__LOG_WARN, "it trusts no machine yet: see dhole help join");
+    tell_ready(worker);
+    err = start_watching(worker);
+    if (err)
+        return dhole__report(err);
+    announce(worker);
     do
         err = dhole__service_next(worker->service, &stopped);
     while (!once && !stopped);

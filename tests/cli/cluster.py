@@ -42,7 +42,9 @@ BAD = [
     (["join", "a", "b"], "b"),
     (["join", "--once", "token"], "--listen"),
     (["join", "token", "--model", "m"], "--listen"),
+    (["join", "--listen", "127.0.0.1:0", "--address", "10.0.0.2:7777"], "--address"),
     (["join", "--listen", "127.0.0.1:0", "--threads", "0"], "0"),
+    (["join", "--listen", "127.0.0.1:0", "--name", "a b"], "a b"),
     (["join", "--frob"], "--frob"),
     (["peers", "--timeout", "0"], "0"),
     (["peers", "attic"], "attic"),
@@ -245,6 +247,19 @@ class Judge:
             pair.kill()
             pair.communicate()
 
+    def pairing_of_a_service(self):
+        """The worker runs elsewhere, at an address that the other machine is told."""
+        alpha, beta = self.machines("alpha", "beta")
+        for address, told in ("10.0.0.2:7777", "10.0.0.2:7777"), ("0.0.0.0:7778", "127.0.0.1:7778"):
+            pair = alpha.dhole.start("pair", "--name", "alpha")
+            try:
+                beta.must("join", pair.stdout.readline().decode().strip(), "--name", "beta", "--address", address)
+                pair.communicate(timeout=PATIENCE)
+                check(f" {told}\n" in alpha.must("trust", "list"), alpha.must("trust", "list"))
+            finally:
+                pair.kill()
+                pair.communicate()
+
     def pairing_on_a_full_disk(self):
         """One side trusts the other then: the other one is told how to make that good."""
         def fill_disk():
@@ -445,7 +460,13 @@ class Judge:
             manager.bind(path)
             manager.settimeout(PATIENCE)
             with Worker(alpha, env={"NOTIFY_SOCKET": path}) as worker:
-                check(manager.recv(100) == b"READY=1", "not ready")
+                said = manager.recv(1000)
+                check(said.startswith(b"READY=1\nSTATUS=listens at 127.0.0.1:"), f"not ready: {said}")
+                alpha.must("trust", "add", "me", alpha.fingerprint())
+                worker.process.send_signal(signal.SIGHUP)
+                said = [manager.recv(1000), manager.recv(1000)]
+                check(said[0].startswith(b"RELOADING=1\nMONOTONIC_USEC=") and said[1].startswith(b"READY=1\n")
+                      and said[1].endswith(b" trusts: 1"), f"not reloaded: {said}")
                 worker.stop()
                 check(manager.recv(100) == b"STOPPING=1", "it does not say that it stops")
 
@@ -477,6 +498,7 @@ def main():
         judge = Judge(args, scratch)
         suite.case("usage", judge.usage)
         suite.case("pairing", judge.pairing)
+        suite.case("pairing/of-a-service", judge.pairing_of_a_service)
         suite.case("pairing/full-disk", judge.pairing_on_a_full_disk)
         suite.case("peers", judge.peers)
         suite.case("same-text/tp-2", judge.same_text, 1, "tp")

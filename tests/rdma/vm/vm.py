@@ -42,7 +42,8 @@ class Guest:
     def job(self, args, machine):
         variables = {
             "MACHINE": machine, "MACHINES": args.machines, "DEVICES": args.devices,
-            "FOLDER": os.getcwd(), "MARK": self.mark, "HOME": "/root", "LC_ALL": "C.UTF-8",
+            "SYSTEMD": "yes" if args.systemd else "", "FOLDER": os.getcwd(), "MARK": self.mark,
+            "HOME": "/root", "LC_ALL": "C.UTF-8",
             "PATH": f"{args.build.resolve()}/bin:/usr/local/bin:/usr/bin:/usr/sbin",
         }
         lines = [f"export {name}={shlex.quote(str(value))}\n" for name, value in variables.items()]
@@ -108,7 +109,7 @@ def accelerator(args):
     known = args.kernel / f"accelerator-{boot}"
     if not known.exists():
         probe = argparse.Namespace(**{**vars(args), "machines": 1, "devices": 1, "commands": ["true"],
-                                      "limit": PROBE_SECONDS, "silent": True})
+                                      "systemd": False, "limit": PROBE_SECONDS, "silent": True})
         works = os.access("/dev/kvm", os.R_OK | os.W_OK) and run(probe, "kvm") == [0]
         known.write_text("kvm" if works else "tcg,thread=multi")
     return known.read_text()
@@ -133,6 +134,7 @@ def main():
     parser.add_argument("--devices", type=int)
     parser.add_argument("--cpus", type=int)
     parser.add_argument("--memory", type=int, default=1024)
+    parser.add_argument("--systemd", action="store_true")
     parser.add_argument("--limit", type=float, default=300)
     parser.add_argument("commands", nargs="+")
     args = parser.parse_args()
