@@ -34,8 +34,9 @@ dhole_err dhole_identity_from_pem(const char *pem, size_t length, dhole_identity
 /* The key in a file (PEM, mode 0600), which is made when it is not there, or behind an OpenSSL
  * store URI such as "pkcs11:object=dhole", which is only read. NULL: $DHOLE_IDENTITY, else
  * $XDG_CONFIG_HOME/dhole/identity.pem, else ~/.config/dhole/identity.pem. DHOLE_ERR_AUTH when the
- * file may be read by others, DHOLE_ERR_FORMAT when it holds no P-256 key. The caller frees *out
- * with dhole_identity_free. */
+ * file may be read by others, DHOLE_ERR_FORMAT when it holds no P-256 key. An OpenSSL provider may
+ * ask at the terminal for a PIN that the URI lacks; UI_set_default_method(UI_null()) keeps it from
+ * that. The caller frees *out with dhole_identity_free. */
 dhole_err dhole_identity_load(const char *where, dhole_identity **out);
 
 /* The private key as NUL-terminated PEM text, *length bytes without the NUL. A

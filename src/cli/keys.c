@@ -1,10 +1,21 @@
 #include "cli/keys.h"
 
+#include <openssl/crypto.h>
+#include <openssl/ui.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "cli/cli.h"
+
+/* OpenSSL would close the sessions with tokens at exit, when the module that serves them may be
+ * gone, as SoftHSM's is, and crash; and pkcs11-provider asks for a PIN that it lacks at the
+ * terminal or on standard input, whatever method the caller gave it. */
+void dhole__keys_prepare(void)
+{
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+    UI_set_default_method(UI_null());
+}
 
 void dhole__keys_choose(const char *identity, const char *trust)
 {

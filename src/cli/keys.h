@@ -7,6 +7,10 @@
 
 #include "dhole/cluster.h"
 
+/* Once, before anything else uses OpenSSL: no key store may ask at the terminal, or crash the
+ * program as it ends. */
+void dhole__keys_prepare(void);
+
 /* --identity and --trust, or NULL: for this process what DHOLE_IDENTITY and DHOLE_TRUST say. */
 void dhole__keys_choose(const char *identity, const char *trust);
 

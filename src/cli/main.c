@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/keys.h"
 
 const struct dhole__subcommand *const dhole__subcommands[] = {
     &dhole__cmd_generate, &dhole__cmd_launch,
@@ -37,13 +38,28 @@ static void fill_standard_streams(void)
             (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
+/* Only what is safe in a signal handler. */
+static void on_bus_error(int number)
+{
+    static const char text[] =
+        "dhole: a file in use, such as the model, was cut short or can not be "
+        "read any more\n";
+
+    (void)number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) { /* nobody is there to read it */
+    }
+    _exit(DHOLE__EXIT_FILE);
+}
+
 int main(int argc, char **argv)
 {
     const struct dhole__subcommand *command;
     int code;
 
     fill_standard_streams();
+    dhole__keys_prepare();
     signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of write() */
+    signal(SIGBUS, on_bus_error);
     if (argc < 2) {
         fprintf(stderr, "dhole: no command given; see dhole help\n");
         return DHOLE__EXIT_USAGE;

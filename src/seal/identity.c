@@ -54,9 +54,9 @@ static bool set_random_serial(X509 *certificate)
     return ok;
 }
 
-/* TLS wants a certificate around the key. Nobody checks its dates, as clocks may be wrong; they say
- * "always" (RFC 5280, 4.1.2.5). */
-static X509 *self_sign(EVP_PKEY *key)
+/* TLS wants a certificate around the key, which is yet to sign it. Nobody checks its dates, as
+ * clocks may be wrong; they say "always" (RFC 5280, 4.1.2.5). */
+static X509 *certificate_around(EVP_PKEY *key)
 {
     X509 *certificate = X509_new();
     X509_NAME *name;
@@ -69,8 +69,7 @@ static X509 *self_sign(EVP_PKEY *key)
         ASN1_TIME_set_string(X509_getm_notAfter(certificate), "99991231235959Z") &&
         X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"dhole", -1, -1,
                                    0) &&
-        X509_set_issuer_name(certificate, name) && X509_set_pubkey(certificate, key) &&
-        X509_sign(certificate, key, EVP_sha256()))
+        X509_set_issuer_name(certificate, name) && X509_set_pubkey(certificate, key))
         return certificate;
     X509_free(certificate);
     return NULL;
@@ -86,8 +85,14 @@ dhole_err dhole__identity_new(EVP_PKEY *key, dhole_identity **out)
         return dhole__fail_nomem(sizeof *identity, "an identity");
     }
     identity->key = key;
-    identity->certificate = self_sign(key);
+    identity->certificate = certificate_around(key);
     if (identity->certificate == NULL) {
+        err = dhole__fail_ossl(DHOLE_ERR_SYSTEM,
+                               "the public half of the key is not to be had, which a token must "
+                               "keep under the same id (CKA_ID) as the private one");
+        goto fail;
+    }
+    if (!X509_sign(identity->certificate, key, EVP_sha256())) {
         err = dhole__fail_ossl(DHOLE_ERR_SYSTEM, "the key cannot sign its certificate");
         goto fail;
     }

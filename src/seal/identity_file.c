@@ -9,13 +9,13 @@
 
 #include "base/change.h"
 #include "seal/identity.h"
-#include "seal/ossl.h"
 
 enum {
     file_max = 16 << 10,
     mode_of_secrets = 0600,
     denied_to_others = 077,
-    store_max = 1000 /* objects that are looked at */
+    shown_max = 80,   /* bytes of a URI */
+    store_max = 1000, /* objects that are looked at */
 };
 
 /* Whether it begins with a scheme (RFC 3986, 3.1), which no path with a slash before the colon
@@ -50,20 +50,54 @@ static EVP_PKEY *first_key(OSSL_STORE_CTX *store, bool *more)
     return key;
 }
 
+/* How much of a URI may be shown: a PIN stands in its query, though providers take it in the path
+ * too. */
+static int length_to_show(const char *uri)
+{
+    size_t length = strcspn(uri, "?");
+    const char *pin = strstr(uri, "pin-");
+
+    if (pin != NULL && (size_t)(pin - uri) < length)
+        length = (size_t)(pin - uri);
+    return length < shown_max ? (int)length : shown_max;
+}
+
+/* The last error is the provider's; those before it are OpenSSL's search for one. */
+static const char *reason(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *text =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+
+    return text != NULL ? text : "it does not say why";
+}
+
+static dhole_err fail_open(const char *uri, int shown)
+{
+    if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_OSSL_STORE)
+        return dhole__fail(DHOLE_ERR_CONFIG,
+                           "OpenSSL has no provider for the key store %.*s: its configuration, "
+                           "which OPENSSL_CONF names, must load one",
+                           shown, uri);
+    return dhole__fail(DHOLE_ERR_CONFIG,
+                       "OpenSSL's provider cannot open the key store %.*s: %s; check the rest of "
+                       "the URI, and the provider's settings",
+                       shown, uri, reason());
+}
+
 static dhole_err check_key(const char *uri, int shown, EVP_PKEY *key, bool more)
 {
     char group[32] = "";
-    char what[160];
 
-    if (key == NULL) {
-        snprintf(what, sizeof what, "there is no private key at %.*s, or it needs a PIN", shown,
-                 uri);
-        return dhole__fail_ossl(DHOLE_ERR_FORMAT, what);
-    }
+    if (key == NULL)
+        return dhole__fail(DHOLE_ERR_FORMAT,
+                           "OpenSSL's provider gives no private key at %.*s: %s; there is none of "
+                           "that name, or the PIN is missing or wrong",
+                           shown, uri, reason());
     if (more)
         return dhole__fail(DHOLE_ERR_FORMAT,
                            "there are several private keys at %.*s: name one of them, as with "
-                           "object= or id=",
+                           "token=, object= or id=",
                            shown, uri);
     if (!EVP_PKEY_is_a(key, "EC") || EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1 ||
         (strcmp(group, "prime256v1") != 0 && strcmp(group, "P-256") != 0))
@@ -71,24 +105,19 @@ static dhole_err check_key(const char *uri, int shown, EVP_PKEY *key, bool more)
     return DHOLE_OK;
 }
 
-/* Never asks at the terminal; the query of a URI may hold a PIN, so it is not shown. */
+/* Asks nobody for a PIN. */
 static dhole_err load_from_store(const char *uri, dhole_identity **out)
 {
-    int shown = (int)strcspn(uri, "?");
+    int shown = length_to_show(uri);
     OSSL_STORE_CTX *store;
     EVP_PKEY *key = NULL;
-    char what[160];
     bool more;
     dhole_err err;
 
     ERR_clear_error();
-    shown = shown < 80 ? shown : 80;
     store = OSSL_STORE_open(uri, UI_null(), NULL, NULL, NULL);
     if (store == NULL || OSSL_STORE_expect(store, OSSL_STORE_INFO_PKEY) != 1) {
-        snprintf(what, sizeof what,
-                 "cannot open the key store %.*s, for which OpenSSL may need a provider", shown,
-                 uri);
-        err = dhole__fail_ossl(DHOLE_ERR_CONFIG, what);
+        err = fail_open(uri, shown);
     } else {
         key = first_key(store, &more);
         err = check_key(uri, shown, key, more);

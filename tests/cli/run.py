@@ -74,9 +74,9 @@ BAD_OPTIONS = [
 class Generation:
     """A long generation over several ranks, from its first text on."""
 
-    def __init__(self, dhole, parallel, ranks, *options):
+    def __init__(self, dhole, parallel, ranks, *options, model=None):
         self.stderr = tempfile.TemporaryFile()
-        self.process = dhole.start("generate", "--model", dhole.model, "--raw", "--prompt",
+        self.process = dhole.start("generate", "--model", model or dhole.model, "--raw", "--prompt",
                                    "Once upon a time", "--max-tokens", "2000", "--threads", "1",
                                    "--parallel", parallel, "--ranks", str(ranks), *options,
                                    stdin=subprocess.DEVNULL, stderr=self.stderr)
@@ -240,6 +240,19 @@ class Judge:
                                  "--prompt", b"\xc3( caf\xc3")
         check(invalid.code == DONE and json.loads(invalid.out)["generated"] == 4, f"{invalid}")
 
+    def terminal(self):
+        """What comes next there begins on a line of its own."""
+        near, far = os.openpty()
+        answer = self.dhole.generate("Hello", "--max-tokens", "4")
+        said = subprocess.run([self.dhole.path, "generate", "--model", self.dhole.model, "--prompt",
+                               "Hello", "--max-tokens", "4"], stdout=far, stderr=subprocess.PIPE,
+                              timeout=60)
+        os.close(far)
+        check(said.returncode == DONE and not said.stderr, f"{said}")
+        shown = os.read(near, 4096).replace(b"\r\n", b"\n").decode()
+        os.close(near)
+        check(shown == answer["text"] + "\n", f"{shown!r} is not {answer}")
+
     def empty_prompt(self):
         for text in "", "-":
             ended = self.try_generate("--raw", prompt=text)
@@ -332,6 +345,17 @@ class Judge:
         complain(self.try_generate("--logits-out", out, **nobody), FAILED, out, "ermission")
 
     # Bad files.
+
+    def cut_in_use(self):
+        """By whoever writes it anew while it is read."""
+        with open(self.dhole.model, "rb") as file:
+            model = self.path("used.gguf", file.read())
+        with Generation(self.dhole, "auto", 1, model=model) as run:
+            run.wait_for_text()
+            os.truncate(model, 4096)
+            check(run.all_gone(LIMIT), "still running without a model")
+            check(run.process.returncode == BAD_FILE, f"exit code {run.process.returncode}: {run.complaints()}")
+            check("was cut short" in run.complaints(), run.complaints())
 
     def bad_file(self, path, what):
         try:
@@ -583,6 +607,7 @@ def main():
         suite.case("usage", judge.usage)
         suite.case("json", judge.json_object)
         suite.case("text", judge.text)
+        suite.case("terminal", judge.terminal)
         suite.case("empty-prompt", judge.empty_prompt)
         suite.case("context", judge.context)
         suite.case("long-word", judge.long_word)
@@ -594,6 +619,7 @@ def main():
         suite.case("as-nobody", judge.as_nobody)
         suite.case("file/not-a-model", judge.not_a_model)
         suite.case("file/truncated", judge.truncated)
+        suite.case("file/cut-in-use", judge.cut_in_use)
         suite.case("file/corrupt", judge.corrupt)
         for how in signal.SIGKILL, signal.SIGSTOP:
             for parallel, ranks, victim in (("pp", 2, 1), ("pp", 2, 0), ("tp", 2, 1), ("tp", 2, 0),

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from harness import Dhole, Skip, Suite, arguments, check, unable, wait_until
+from harness import Dhole, Ended, Skip, Suite, arguments, check, sentence, unable, wait_until
 
 DONE, FAILED, USAGE, LOST, AUTH, BAD_FILE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 WAIT = 60  # for what takes a moment; long, as machines under test are busy
@@ -38,6 +38,8 @@ BAD = [
     (["trust", "remove"], "remove NAME"),
     (["trust", "list", "more"], "list"),
     (["trust", "add", "a", "b", "c", "d"], "d"),
+    (["trust", "add", "lab", "sha256:" + 64 * "0", "0.0.0.0:7777"], "nobody can call 0.0.0.0:7777"),
+    (["trust", "add", "lab", "sha256:" + 64 * "0", "10.0.0.1:0"], "nobody can call 10.0.0.1:0"),
     (["pair", "--valid", "0"], "--valid"),
     (["pair", "--valid", "soon"], "soon"),
     (["pair", "--frob"], "--frob"),
@@ -122,10 +124,47 @@ def simulated_tpm(folder):
         tpm.wait()
 
 
-def has_tpm_provider():
+OPENSSL_WITH_TOKEN = """
+openssl_conf = all
+[all]
+providers = providers
+[providers]
+default = active
+pkcs11 = token
+[active]
+activate = 1
+[token]
+pkcs11-module-path = {module}
+activate = 1
+"""
+SOFTHSM = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so"]
+PIN, WRONG_PIN = "432100", "765400"
+
+
+def soft_token(folder, module):
+    """The token `pack` of SoftHSM with P-256 keys named maker and joiner and an RSA key named rsa; gives the variables
+    that lead OpenSSL to it."""
+    os.makedirs(os.path.join(folder, "tokens"))
+    conf, keys, pem = (os.path.join(folder, name) for name in ("openssl.cnf", "softhsm2.conf", "key.pem"))
+    with open(conf, "w") as file:
+        file.write(OPENSSL_WITH_TOKEN.format(module=module))
+    with open(keys, "w") as file:
+        file.write(f"directories.tokendir = {folder}/tokens\n")
+    commands = [["softhsm2-util", "--init-token", "--free", "--label", "pack", "--so-pin", PIN, "--pin", PIN]]
+    p256 = ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    for number, name, kind in ("01", "maker", p256), ("02", "joiner", p256), ("03", "rsa", ["RSA"]):
+        commands += [["openssl", "genpkey", "-out", pem, "-algorithm", *kind],
+                     ["softhsm2-util", "--import", pem, "--token", "pack", "--label", name, "--id", number, "--pin", PIN]]
+    for command in commands:
+        made = subprocess.run(command, env={**os.environ, "SOFTHSM2_CONF": keys}, capture_output=True, timeout=WAIT)
+        check(made.returncode == 0, f"{command}: {made}")
+    return {"SOFTHSM2_CONF": keys, "OPENSSL_CONF": conf}
+
+
+def has_provider(name):
     shown = subprocess.run(["openssl", "version", "-m"], capture_output=True, text=True).stdout
-    folder = re.search('"(.*)"', shown)
-    return folder is not None and os.path.exists(os.path.join(folder.group(1), "tpm2.so"))
+    folder = os.environ.get("OPENSSL_MODULES") or "".join(re.findall('"(.*)"', shown))
+    return os.path.exists(os.path.join(folder, f"{name}.so"))
 
 
 class Machine:
@@ -206,7 +245,8 @@ class Judge:
         check(machine.run("id", "--identity", f"file:{path}").out == one, "another key behind the URI")
         check(machine.run("id", env={**machine.dhole.env, "DHOLE_IDENTITY": path}).out == one, "DHOLE_IDENTITY")
         check(not os.path.exists(machine.config), "the default was made as well")
-        machine.refuses("id", "--identity", "pkcs11:object=x?pin-value=4321", code=FAILED, why="pkcs11:object=x,")
+        machine.refuses("id", "--identity", "pkcs11:object=x?pin-value=4321", code=FAILED, why="pkcs11:object=x:",
+                        env={**machine.dhole.env, "OPENSSL_CONF": os.devnull})
 
     def bad_keys(self):
         machine = self.machine("a")
@@ -227,7 +267,7 @@ class Judge:
 
     def tpm(self):
         """A key that no program can read: in a (simulated) TPM, by way of OpenSSL's provider for those."""
-        if not all(map(shutil.which, ("swtpm", "tpm2_createprimary", "openssl"))) or not has_tpm_provider():
+        if not all(map(shutil.which, ("swtpm", "tpm2_createprimary", "openssl"))) or not has_provider("tpm2"):
             raise Skip("no swtpm, tpm2-tools or tpm2-openssl")
         a, b = self.machine("maker"), self.machine("joiner")
         with simulated_tpm(os.path.join(self.scratch, "tpm")) as variables:
@@ -239,6 +279,50 @@ class Judge:
             shown = a.run("id", "--identity", "handle:0x81000001").out.decode().strip()
         check(b.list() == [{"name": "maker", "fingerprint": shown, "address": None}], f"{b.list()}")
         check(not os.path.exists(a.pem), "a key in a file as well")
+
+    def token(self):
+        """Keys in a token, by way of OpenSSL's provider for PKCS #11: both sides sign with one."""
+        module = next(filter(os.path.exists, SOFTHSM), None)
+        if module is None or not all(map(shutil.which, ("softhsm2-util", "openssl"))) or not has_provider("pkcs11"):
+            raise Skip("no softhsm2, or no pkcs11-provider, which Debian has from 13 on")
+        variables = soft_token(os.path.join(self.scratch, "token"), module)
+        a, b = self.machine("maker"), self.machine("joiner")
+        for machine in (a, b):
+            machine.dhole.env.update(variables, DHOLE_IDENTITY=f"pkcs11:token=pack;object={machine.name}?pin-value={PIN}")
+        with a.pairing() as process:
+            joined = b.run("join", process.first.decode().strip(), "--name", "joiner")
+            _, err = process.communicate(timeout=WAIT)
+            check(process.returncode == DONE, f"exit {process.returncode}: {err}")
+            check(PIN not in (err + joined.err).decode(), "the PIN is in a log")
+        check(b.list()[0]["fingerprint"] == a.id() and a.list()[0]["fingerprint"] == b.id(), f"{a.list()} {b.list()}")
+        check(not os.path.exists(a.pem) and not os.path.exists(b.pem), "a key in a file as well")
+        self.refused_keys(a, os.path.join(self.scratch, "nowhere"))
+
+    def refused_keys(self, machine, nowhere):
+        """None of these asks for a PIN, shows one, waits, or takes the program down."""
+        maker = "pkcs11:token=pack;object=maker"
+        for code, why, uri in ((BAD_FILE, "PIN is missing", maker),
+                               (BAD_FILE, "PIN is missing or wrong", f"{maker}?pin-value={WRONG_PIN}"),
+                               (BAD_FILE, "PIN is missing or wrong", f"{maker};pin-value={WRONG_PIN}"),
+                               (BAD_FILE, "none of that name", f"pkcs11:token=none;object=maker?pin-value={PIN}"),
+                               (BAD_FILE, "none of that name", f"pkcs11:token=pack;object=none?pin-value={PIN}"),
+                               (BAD_FILE, "not a P-256 key", f"pkcs11:token=pack;object=rsa?pin-value={PIN}"),
+                               (BAD_FILE, "several private keys", f"pkcs11:token=pack?pin-value={PIN}"),
+                               (FAILED, "cannot open the key store", f"{maker}?pin-source=file:{nowhere}")):
+            self.refuses_key(machine, uri, code, why)
+        machine.dhole.env["OPENSSL_CONF"] = os.devnull
+        self.refuses_key(machine, f"{maker}?pin-value={PIN}", FAILED, "no provider for the key store")
+
+    def refuses_key(self, machine, uri, code, why):
+        process = machine.dhole.start("id", "--identity", uri)
+        try:
+            process.wait(WAIT)  # its stdin stays open, and nothing comes of it
+        finally:
+            process.kill()
+            out, err = process.communicate()
+        ended = Ended(process.returncode, out, err, 0)
+        sentence(ended, code, why)
+        check(not any(pin in err.decode() for pin in (PIN, WRONG_PIN)), f"a PIN is shown: {ended}")
 
     # Whom it trusts.
 
@@ -442,7 +526,7 @@ class Judge:
                 check(ended.code == FAILED, f"{args}: {ended}")
 
 
-CASES = [Judge.identity, Judge.where, Judge.bad_keys, Judge.one_key, Judge.tpm, Judge.trust, Judge.comments, Judge.changed_key,
+CASES = [Judge.identity, Judge.where, Judge.bad_keys, Judge.one_key, Judge.tpm, Judge.token, Judge.trust, Judge.comments, Judge.changed_key,
          Judge.bad_files, Judge.many_writers, Judge.pairs, Judge.pairs_json, Judge.no_secrets, Judge.local_only,
          Judge.wrong_token, Judge.used_token, Judge.expired_token, Judge.worn_token, Judge.changed_joiner,
          Judge.strangers, Judge.interrupted, Judge.usage]

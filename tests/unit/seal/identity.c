@@ -98,6 +98,27 @@ TEST(other_keys_are_refused)
     ASSERT_ERR(read_back(EVP_PKEY_Q_keygen(NULL, NULL, "X25519"), NULL, &id), DHOLE_ERR_AUTH);
 }
 
+/* As a token gives it that keeps the two halves under different ids. */
+TEST(half_a_key_is_refused)
+{
+    static char curve[] = "P-256";
+    unsigned char number[32] = {1};
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_PKEY_PARAM_GROUP_NAME, curve, 0),
+        OSSL_PARAM_construct_BN(OSSL_PKEY_PARAM_PRIV_KEY, number, sizeof number),
+        OSSL_PARAM_construct_end(),
+    };
+    EVP_PKEY *key = NULL;
+    dhole_identity *id;
+
+    ASSERT(EVP_PKEY_fromdata_init(ctx) == 1);
+    ASSERT(EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params) == 1);
+    ASSERT_ERR(dhole__identity_new(key, &id), DHOLE_ERR_SYSTEM);
+    ASSERT_CONTAINS(dhole_error_message(), "public half");
+    EVP_PKEY_CTX_free(ctx);
+}
+
 /* Another encoding of the same curve would give the same key a second pin. */
 TEST(explicit_curve_parameters_are_refused)
 {

@@ -298,11 +298,17 @@ TEST(a_store_must_have_one_p256_key)
     expect_refused(uri, DHOLE_ERR_FORMAT, "several");
 }
 
-/* No terminal is asked for a password, and no PIN is shown. */
 TEST(a_store_that_cannot_be_opened_says_so)
 {
-    expect_refused("no-such-store:object=dhole?pin-value=1234", DHOLE_ERR_CONFIG,
-                   "no-such-store:object=dhole, for which OpenSSL may need a provider");
+    expect_refused("no-such-store:object=dhole", DHOLE_ERR_CONFIG,
+                   "no provider for the key store no-such-store:object=dhole:");
+}
+
+TEST(no_pin_is_shown)
+{
+    expect_refused("no-such-store:object=dhole?pin-value=1234", DHOLE_ERR_CONFIG, "object=dhole:");
+    ASSERT(strstr(dhole_error_message(), "1234") == NULL);
+    expect_refused("no-such-store:object=dhole;pin-value=1234", DHOLE_ERR_CONFIG, "object=dhole;:");
     ASSERT(strstr(dhole_error_message(), "1234") == NULL);
 }
 

@@ -54,14 +54,12 @@ TEST(bytes_cross_both_ways)
     close_both(tls);
 }
 
-/* Also what crosses below: nothing of the plaintext. */
-TEST(handshake_and_bytes_over_cut_io)
+/* Two ends over cut I/O, and what each of them sends below. */
+static void open_logged(struct dhole__conn *tls[2], struct tape *log[2])
 {
     dhole_identity *id[2] = {identity(), identity()};
-    struct dhole__conn *lower[2], *tls[2];
+    struct dhole__conn *lower[2];
     struct opener opener[2];
-    struct tape *log[2];
-    uint8_t data[40000];
 
     ASSERT_OK(dhole__mem_pair(lower));
     for (int i = 0; i < 2; i++) {
@@ -75,6 +73,25 @@ TEST(handshake_and_bytes_over_cut_io)
         ASSERT_MSG(opener[i].err == DHOLE_OK, "%s", opener[i].message);
         tls[i] = opener[i].tls;
     }
+    for (int i = 0; i < 2; i++)
+        dhole_identity_free(id[i]);
+}
+
+static void close_logged(struct dhole__conn *tls[2], struct tape *log[2])
+{
+    close_both(tls);
+    for (int i = 0; i < 2; i++)
+        dhole__conn_close(&log[i]->conn);
+}
+
+/* Also what crosses below: nothing of the plaintext. */
+TEST(handshake_and_bytes_over_cut_io)
+{
+    struct dhole__conn *tls[2];
+    struct tape *log[2];
+    uint8_t data[40000];
+
+    open_logged(tls, log);
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t) "activation!"[i % 11];
     for (int i = 0; i < 2; i++) {
@@ -83,11 +100,35 @@ TEST(handshake_and_bytes_over_cut_io)
         ASSERT(memmem(log[i]->data, log[i]->length, "activ", 5) == NULL);
         ASSERT(memmem(log[i]->data, log[i]->length, "ation!", 6) == NULL);
     }
-    close_both(tls);
-    for (int i = 0; i < 2; i++) {
-        dhole__conn_close(&log[i]->conn);
-        dhole_identity_free(id[i]);
-    }
+    close_logged(tls, log);
+}
+
+static bool has_hybrid(void)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_method());
+    bool has = SSL_CTX_set1_groups_list(ctx, "X25519MLKEM768") == 1;
+
+    ERR_clear_error();
+    SSL_CTX_free(ctx);
+    return has;
+}
+
+/* As both hellos show: extension key_share, its length, the group, and the length of the key (RFC
+ * 8446, 4.2.8; the client has the length of its list before the group). */
+TEST(the_key_exchange_is_the_best_that_openssl_has)
+{
+    static const uint8_t x25519[2][8] = {{0x00, 0x26, 0x00, 0x24, 0x00, 0x1d, 0x00, 0x20},
+                                         {0x00, 0x33, 0x00, 0x24, 0x00, 0x1d, 0x00, 0x20}};
+    static const uint8_t hybrid[2][8] = {{0x04, 0xc6, 0x04, 0xc4, 0x11, 0xec, 0x04, 0xc0},
+                                         {0x00, 0x33, 0x04, 0x64, 0x11, 0xec, 0x04, 0x60}};
+    struct dhole__conn *tls[2];
+    struct tape *log[2];
+
+    open_logged(tls, log);
+    for (int i = 0; i < 2; i++)
+        ASSERT(memmem(log[i]->data, log[i]->length, has_hybrid() ? hybrid[i] : x25519[i], 8) !=
+               NULL);
+    close_logged(tls, log);
 }
 
 TEST(arm_says_no_while_bytes_are_held)
@@ -496,6 +537,21 @@ TEST(another_key_exchange_is_refused)
 
     ASSERT_EQ(opener.err, DHOLE_ERR_AUTH);
     ASSERT(!guest.completed);
+}
+
+/* Like one whose OpenSSL is too old for the hybrid; as the server it asks for another share. */
+TEST(a_peer_with_x25519_alone_gets_in)
+{
+    for (int serves = 0; serves < 2; serves++) {
+        struct guest guest = {.serves = serves,
+                              .version = TLS1_3_VERSION,
+                              .groups = "X25519",
+                              .key = EVP_EC_gen("P-256")};
+        dhole_pin pin = pin_of(guest.key);
+        struct opener opener = meet(&guest, &pin);
+        ASSERT_MSG(opener.err == DHOLE_OK, "%s", opener.message);
+        ASSERT_MSG(guest.completed, "%s", guest.reason);
+    }
 }
 
 TEST(plaintext_is_refused)
