@@ -36,8 +36,9 @@ void dhole_model_close(dhole_model *model);
 /* Strings belong to the model. */
 void dhole_model_describe(const dhole_model *model, dhole_model_info *info);
 
-/* SHA-256 over the header (metadata, names, shapes, offsets) and the file's length: equal for
- * ranks that hold the same model, cheap to take. */
+/* SHA-256 over the header (metadata, names, shapes, offsets), the file's length, and the first and
+ * last 4 KiB of each tensor: equal for ranks that hold the same model, cheap to take. It tells
+ * other models and half downloads apart, not a file of which single weights were changed. */
 void dhole_model_digest(const dhole_model *model, uint8_t out[32]);
 
 /* Text (UTF-8; invalid bytes are kept as bytes) to token ids. With `special`, the

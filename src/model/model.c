@@ -2,12 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/sys.h"
 #include "model/chat.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
 
-enum { name_max = 256, digest_size = 32 };
+enum { name_max = 256, digest_size = 32, sample_max = 4096 };
 
 struct dhole_model {
     struct dhole__gguf *gguf;
@@ -32,21 +33,34 @@ static dhole_err read_name(dhole_model *m)
     return err;
 }
 
+/* Both ends of each tensor: what was not downloaded yet is zero there. */
+static bool add_samples(EVP_MD_CTX *ctx, const struct dhole__gguf *gguf)
+{
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < dhole__gguf_tensor_count(gguf); i++) {
+        const struct dhole__tensor *tensor = dhole__gguf_tensor(gguf, i);
+        const uint8_t *data = tensor->data;
+        size_t n = tensor->bytes < sample_max ? tensor->bytes : sample_max;
+        ok = EVP_DigestUpdate(ctx, data, n) == 1 &&
+             EVP_DigestUpdate(ctx, data + tensor->bytes - n, n) == 1;
+    }
+    return ok;
+}
+
 static dhole_err take_digest(dhole_model *m)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    uint64_t size = dhole__gguf_file_size(m->gguf);
-    uint8_t tail[8];
+    uint8_t size[8];
     const void *header;
     size_t length;
-    int ok;
+    bool ok;
 
     dhole__gguf_header(m->gguf, &header, &length);
-    for (int i = 0; i < 8; i++)
-        tail[i] = (uint8_t)(size >> 8 * i);
+    dhole__put64(size, dhole__gguf_file_size(m->gguf));
     ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
          EVP_DigestUpdate(ctx, header, length) == 1 &&
-         EVP_DigestUpdate(ctx, tail, sizeof tail) == 1 &&
+         EVP_DigestUpdate(ctx, size, sizeof size) == 1 && add_samples(ctx, m->gguf) &&
          EVP_DigestFinal_ex(ctx, m->digest, NULL) == 1;
     EVP_MD_CTX_free(ctx);
     return ok ? DHOLE_OK : dhole__fail(DHOLE_ERR_NOMEM, "OpenSSL cannot take a SHA-256 digest");

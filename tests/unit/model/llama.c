@@ -253,32 +253,44 @@ TEST(bad_weights)
     refuse_tensor("mtp.weight", DHOLE__F32, 32, 0, DHOLE_ERR_UNSUPPORTED, "mtp.weight");
 }
 
+static void take_digest(struct gguf_writer *w, uint8_t out[32])
+{
+    dhole_model *model = open_tiny(w);
+
+    dhole_model_digest(model, out);
+    dhole_model_close(model);
+}
+
 TEST(digest_tells_models_apart)
 {
-    uint8_t a[32], b[32], c[32], d[32];
+    uint8_t a[32], b[32], longer[32], other[32];
     struct gguf_writer w;
-    dhole_model *model;
 
     gguf_tiny(&w, NULL);
-    model = open_tiny(&w);
-    dhole_model_digest(model, a);
-    dhole_model_close(model);
-    model = open_tiny(&w);
-    dhole_model_digest(model, b);
-    dhole_model_close(model);
+    take_digest(&w, a);
+    take_digest(&w, b);
     gguf_put(&w, NULL, 1);
-    model = open_tiny(&w);
-    dhole_model_digest(model, c);
-    dhole_model_close(model);
+    take_digest(&w, longer);
     gguf_free(&w);
     gguf_tiny_start(&w, "llama.context_length");
     gguf_u32(&w, "llama.context_length", tiny_context + 1);
     gguf_finish(&w);
-    model = open_tiny(&w);
-    dhole_model_digest(model, d);
-    dhole_model_close(model);
+    take_digest(&w, other);
     gguf_free(&w);
     ASSERT(memcmp(a, b, 32) == 0);
-    ASSERT(memcmp(a, c, 32) != 0);
-    ASSERT(memcmp(a, d, 32) != 0);
+    ASSERT(memcmp(a, longer, 32) != 0);
+    ASSERT(memcmp(a, other, 32) != 0);
+}
+
+TEST(digest_tells_weights_apart)
+{
+    uint8_t whole[32], cut[32];
+    struct gguf_writer w;
+
+    gguf_tiny(&w, NULL);
+    take_digest(&w, whole);
+    w.data[w.size - 1] ^= 1;
+    take_digest(&w, cut);
+    gguf_free(&w);
+    ASSERT(memcmp(whole, cut, 32) != 0);
 }
