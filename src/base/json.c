@@ -44,6 +44,8 @@ dhole_err dhole__json_load(const char *path, json_t **out)
         else
             text.len += (size_t)n;
     }
+    if (err == DHOLE_ERR_LIMIT)
+        err = dhole__fail(err, "%s is longer than %d bytes", path, file_max);
     if (err == DHOLE_OK)
         err = dhole__json_parse((const char *)text.data, text.len, path, out);
     dhole__buf_free(&text);

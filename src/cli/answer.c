@@ -1,6 +1,7 @@
 #include "cli/answer.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -24,12 +25,23 @@ static dhole_err print(struct dhole__answer *a)
 {
     if (a->keep)
         return DHOLE_OK;
+    if (a->text.len > 0)
+        a->in_line = a->text.data[a->text.len - 1] != '\n';
     fwrite(a->text.data, 1, a->text.len, stdout);
     dhole__buf_drop(&a->text, a->text.len);
     if (dhole__flush_stdout())
         return DHOLE_OK;
     a->reader_gone = true;
     return dhole__fail(DHOLE_ERR_SYSTEM, "stdout takes no more text");
+}
+
+void dhole__answer_end_line(struct dhole__answer *a)
+{
+    if (!a->in_line || !isatty(STDOUT_FILENO))
+        return;
+    a->in_line = false;
+    putchar('\n');
+    fflush(stdout);
 }
 
 int dhole__answer_token(void *arg, int32_t token, const float *logits)

@@ -18,6 +18,7 @@ struct dhole__answer {
     struct dhole__utf8 utf8;
     struct dhole__buf text; /* valid UTF-8 */
     json_t *tokens;
+    bool in_line;     /* what was printed has not ended its last line */
     dhole_err err;    /* what stopped the answer */
     bool reader_gone; /* stdout is closed or full, and that has been said */
 };
@@ -27,6 +28,9 @@ DHOLE__MUST_CHECK dhole_err dhole__answer_begin(struct dhole__answer *answer,
 
 /* A dhole_on_token; arg is the answer. */
 int dhole__answer_token(void *arg, int32_t token, const float *logits);
+
+/* On a terminal what comes next, a complaint or the shell's prompt, gets a line of its own. */
+void dhole__answer_end_line(struct dhole__answer *answer);
 
 /* After the last token: what is still held back comes out, and the logits' file gets its name. */
 DHOLE__MUST_CHECK dhole_err dhole__answer_finish(struct dhole__answer *answer);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/doctor.h"
+#include "cluster/where.h"
 #include "transport/tcp/tcp.h"
 
 enum { answer_ms = 2000, text_max = 512 };
@@ -82,15 +83,48 @@ static bool examine_own(struct dhole__doctor *d, const struct peer *p)
     return true;
 }
 
-/* Whether it is an address of this machine. */
-static bool examine(struct dhole__doctor *d, struct peer *p)
+/* The first rank that has it. */
+static int owner_of(const struct dhole__hostfile *file, const char *address)
 {
-    if (dhole__tcp_resolve(p->text, &p->address) != DHOLE_OK) {
-        record(d, p, "unknown", unknown);
+    size_t wanted = strlen(address), length;
+
+    for (int r = 0; r < file->size; r++)
+        for (int rail = 0; rail < file->rails; rail++) {
+            const char *text = dhole__tcp_rail(file->hosts[r], rail, &length);
+            if (length == wanted && memcmp(text, address, length) == 0)
+                return r;
+        }
+    return -1;
+}
+
+/* Whether it can be that rank's, and nobody else's; a problem is reported. */
+static bool is_sound(struct dhole__doctor *d, const struct dhole__hostfile *file, struct peer *p)
+{
+    int owner = owner_of(file, p->text);
+
+    if (dhole__tcp_resolve(p->text, &p->address) != DHOLE_OK)
         dhole__doctor_say_error(d, DHOLE__FINDING_PROBLEM, "peer", p->text,
-                                "give its IP address, or add the name to /etc/hosts");
+                                dhole__tcp_is_address(p->text)
+                                    ? "give its IP address, or add the name to /etc/hosts"
+                                    : "write it as HOST:PORT, or [IPV6]:PORT");
+    else if (dhole__where_is_wild(p->text) || dhole__tcp_port(&p->address) == 0)
+        dhole__doctor_say(d, DHOLE__FINDING_PROBLEM, "peer", p->text,
+                          "give an address of its host that the others reach, and a port",
+                          "rank %d cannot be called there", p->rank);
+    else if (owner != p->rank)
+        dhole__doctor_say(d, DHOLE__FINDING_PROBLEM, "peer", p->text, "give each rank its own port",
+                          "ranks %d and %d have the same address", owner, p->rank);
+    else
+        return true;
+    record(d, p, "unknown", unknown);
+    return false;
+}
+
+/* Whether it is an address of this machine. */
+static bool examine(struct dhole__doctor *d, const struct dhole__hostfile *file, struct peer *p)
+{
+    if (!is_sound(d, file, p))
         return false;
-    }
     if (examine_own(d, p))
         return true;
     examine_other(d, p);
@@ -107,7 +141,7 @@ void dhole__doctor_peers(struct dhole__doctor *d, const struct dhole__hostfile *
             size_t length;
             const char *text = dhole__tcp_rail(file->hosts[r], rail, &length);
             snprintf(p.text, sizeof p.text, "%.*s", (int)length, text);
-            any_own = examine(d, &p) || any_own;
+            any_own = examine(d, file, &p) || any_own;
         }
     if (!any_own)
         dhole__doctor_say(d, DHOLE__FINDING_NOTE, "hostfile", d->hostfile,

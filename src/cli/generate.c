@@ -86,10 +86,11 @@ static dhole_err start_ranks(struct run *run)
 }
 
 /* Says what failed, unless that has been done; returns the exit code. */
-static int fail(const struct run *run, dhole_err err)
+static int fail(struct run *run, dhole_err err)
 {
     if (run->answer.reader_gone)
         return DHOLE__EXIT_FAILED;
+    dhole__answer_end_line(&run->answer);
     if (run->remote != NULL)
         err = dhole__remote_explain(run->remote, err);
     if (err != DHOLE_ERR_CANCELLED || !dhole__signals_caught())
@@ -133,6 +134,8 @@ static int answer(struct run *run, dhole_engine *engine)
         err = dhole__answer_finish(&run->answer);
     if (err)
         code = fail(run, err); /* now, as ending the engine may fail on its own account */
+    else
+        dhole__answer_end_line(&run->answer);
     dhole_engine_free(engine);
     return code;
 }

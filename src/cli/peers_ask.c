@@ -51,7 +51,8 @@ static void set_why(struct dhole__asked *machine, dhole_err err)
 static dhole_link *reach(const struct round *round, struct dhole__asked *machine)
 {
     machine->state = DHOLE__ASKED_UNAVAILABLE;
-    snprintf(machine->why, sizeof machine->why, "no address is known");
+    snprintf(machine->why, sizeof machine->why,
+             "no address is known: dhole trust add %s FINGERPRINT HOST:PORT", machine->name);
     for (int i = 0; i < machine->address_count; i++) {
         int64_t left = dhole__deadline_ms(round->deadline) / (machine->address_count - i);
         dhole_link *link;

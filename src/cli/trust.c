@@ -1,8 +1,11 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/keys.h"
+#include "cluster/where.h"
+#include "transport/tcp/tcp.h"
 
 enum { words_max = 4 };
 
@@ -11,6 +14,14 @@ struct options {
     int words;
     bool json, help;
 };
+
+/* An address at which one listens, and which nobody can call. */
+static bool is_for_listeners(const char *address)
+{
+    const char *port = dhole__where_port(address);
+
+    return dhole__where_is_wild(address) || (*port != '\0' && strtol(port, NULL, 10) == 0);
+}
 
 static int add(const char *name, const char *fingerprint, const char *address)
 {
@@ -23,6 +34,11 @@ static int add(const char *name, const char *fingerprint, const char *address)
     if (address != NULL && strlen(address) >= sizeof machine.address)
         return dhole__usage("trust", "the address \"%.80s...\" has more than %d characters",
                             address, DHOLE_ADDRESS_SIZE - 1);
+    if (address != NULL && dhole__tcp_is_address(address) && is_for_listeners(address))
+        return dhole__usage("trust",
+                            "nobody can call %s: expected an address of that machine's own, and "
+                            "the port at which its dhole join listens",
+                            address);
     strcpy(machine.name, name);
     strcpy(machine.address, address != NULL ? address : "");
     err = dhole_fingerprint_parse(fingerprint, &machine.pin);

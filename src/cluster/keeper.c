@@ -140,7 +140,8 @@ static void part(dhole_cluster *s, int rank, const char *why, enum dhole__log_le
 
     dhole__session_detach(s, rank);
     snprintf(m->why, sizeof m->why, "%s", why);
-    dhole__log(level, "%s (rank %d) is lost: %s", m->who.name, rank, why);
+    dhole__log(level, "%s (rank %d) is %s: %s", m->who.name, rank,
+               level == DHOLE__LOG_INFO ? "gone" : "lost", why);
     if (s->is_coordinator)
         dhole__coordinator_lost(s, rank, why);
     else

@@ -169,6 +169,17 @@ class Judge:
         check(result["peers"][0]["state"] == "unknown", f"{result['peers']}")
         self.expect(result, severity="problem", about="peer", subject=address, mend="/etc/hosts")
 
+    def unsound_addresses(self):
+        """With which no group could form, though each can be listened at."""
+        here = f"127.0.0.1:{self.free_port()}"
+        for hosts, subject, text, mend in (
+                ([[here], [here]], here, "ranks 0 and 1", "own port"),
+                ([[here], ["127.0.0.1:0"]], "127.0.0.1:0", "rank 1", "a port"),
+                ([["0.0.0.0:5000"], [here]], "0.0.0.0:5000", "rank 0", "reach"),
+                ([["127.0.0.1"], [here]], "127.0.0.1", "host:port", "HOST:PORT")):
+            result = self.examine("--hostfile", self.file(hosts))
+            self.expect(result, severity="problem", about="peer", subject=subject, text=text, mend=mend)
+
     @contextlib.contextmanager
     def neighbour(self):
         """A host that is reached over a cable: another network namespace."""
@@ -376,7 +387,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         judge = Judge(args.dhole, args.fake_verbs and os.path.abspath(args.fake_verbs), scratch)
         for name in ("bare", "text", "usage", "no_library", "own_addresses", "taken", "unreachable",
-                     "unknown_name", "neighbours", "strangers", "bad_files", "environment",
+                     "unknown_name", "unsound_addresses", "neighbours", "strangers", "bad_files", "environment",
                      "backend_from", "interrupted"):
             suite.case(name, getattr(judge, name))
         for ranks, backend in (2, "any"), (3, "ring"):

@@ -148,7 +148,7 @@ class Scenarios:
             process = them.request()
             them.workers[them.far].send_signal(signal.SIGSTOP)
             told = them.ends(process, LOST, "far", within=SILENT)
-            them.shows("unavailable")
+            them.shows("unavailable", "is stopped")
             them.workers[them.far].send_signal(signal.SIGCONT)
             them.shows("ready", seconds=AGAIN)
             them.works()

@@ -85,6 +85,7 @@ TEST(a_file_beyond_the_limit_is_refused)
 
     memset(text, ' ', size);
     ASSERT_ERR(dhole__json_load(write_file(text, size), &root), DHOLE_ERR_LIMIT);
+    ASSERT_CONTAINS(dhole_error_message(), test_dir());
     free(text);
 }
 
