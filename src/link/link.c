@@ -115,6 +115,13 @@ dhole_err dhole__link_check(dhole_link *link, dhole_channel channel)
     return err;
 }
 
+void dhole__link_blame(dhole_link *link, dhole_err err)
+{
+    pthread_mutex_lock(&link->lock);
+    set_link_fault(link, err);
+    pthread_mutex_unlock(&link->lock);
+}
+
 dhole_err dhole__link_break(dhole_link *link, dhole_channel channel, dhole_err err)
 {
     bool whole = err == DHOLE_ERR_AUTH || err == DHOLE_ERR_PROTOCOL || err == DHOLE_ERR_LIMIT ||
@@ -138,9 +145,7 @@ void dhole_link_close(dhole_link *link)
     char message[dhole__message_max];
 
     dhole__message_save(message);
-    pthread_mutex_lock(&link->lock);
-    set_link_fault(link, dhole__fail(DHOLE_ERR_CANCELLED, "the link was closed"));
-    pthread_mutex_unlock(&link->lock);
+    dhole__link_blame(link, dhole__fail(DHOLE_ERR_CANCELLED, "the link was closed"));
     dhole__message_restore(message);
     shut_down(link);
 }

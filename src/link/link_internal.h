@@ -76,6 +76,10 @@ DHOLE__MUST_CHECK dhole_err dhole__link_join(dhole_link *link);
 /* The channel's or link's failure so far, if any, again. */
 DHOLE__MUST_CHECK dhole_err dhole__link_check(dhole_link *link, dhole_channel channel);
 
+/* From now on this, with this thread's message, is what the link is broken by, though it goes on
+ * until it is broken. */
+void dhole__link_blame(dhole_link *link, dhole_err err);
+
 /* Breaks the channel, or the link, with this thread's message, and returns what it is broken by. */
 DHOLE__MUST_CHECK dhole_err dhole__link_break(dhole_link *link, dhole_channel channel,
                                               dhole_err err);

@@ -65,20 +65,32 @@ static void give_turn(dhole_channel channel, struct dhole__turn *turn)
         dhole__turn_give(turn);
 }
 
-/* Tells the other side, if that can be done at once, that its message is refused. */
+static void say_where(const dhole_link *link, dhole_channel channel, const char *doing,
+                      dhole_err err)
+{
+    dhole__fail_in(err, "%s %s on %s", doing, link->address, dhole__channel_name(channel));
+}
+
+/* Tells the other side, if that can be done at once, that its message is refused. It may close the
+ * link upon that, which must not be what this side's other threads take for the reason. */
 static void tell_refusal(dhole_link *link, dhole_channel channel, size_t size, size_t most)
 {
     dhole__deadline deadline = dhole__deadline_in(refusal_ms);
     uint8_t bytes[dhole__frame_head];
     char message[dhole__message_max];
     struct dhole__io io;
+    bool whole;
 
     if (!dhole__turn_take(&link->send_turn, deadline))
         return;
     dhole__message_save(message);
+    whole = dhole__link_check(link, DHOLE_CHANNEL_CONTROL) == DHOLE_OK;
+    dhole__message_restore(message);
+    say_where(link, channel, "receiving from", DHOLE_ERR_LIMIT);
+    dhole__link_blame(link, DHOLE_ERR_LIMIT);
     dhole__refusal_encode(channel, size, most, bytes);
     io = dhole__io_send(link->channel[DHOLE_CHANNEL_CONTROL], bytes, sizeof bytes, NULL, 0);
-    if (dhole__link_check(link, DHOLE_CHANNEL_CONTROL) == DHOLE_OK)
+    if (whole)
         (void)!dhole__io_run_until(&io, 1, deadline, link->cancel_fd, false);
     dhole__message_restore(message);
     dhole__turn_give(&link->send_turn);
@@ -160,7 +172,7 @@ static bool hear_refusal(dhole_link *link, dhole__deadline deadline)
 
 static dhole_err fail_on(dhole_link *link, dhole_channel channel, const char *doing, dhole_err err)
 {
-    dhole__fail_in(err, "%s %s on %s", doing, link->address, dhole__channel_name(channel));
+    say_where(link, channel, doing, err);
     return dhole__link_break(link, channel, err);
 }
 
