@@ -32,9 +32,13 @@
 
 enum {
     answer_size = 24,
+    /* Over UC one may be lost, or wait for an ARP reply that was. RC sends its only one again,
+     * which takes seconds where many packets overtake each other; one that cannot arrive fails
+     * sooner. */
     probes = 3,
-    probe_every_ms = 400, /* one may be lost, or wait for an ARP reply that was */
-    probe_for_ms = 2000
+    probe_every_ms = 400,
+    probe_for_ms = 2000,
+    reliable_probe_for_ms = 6000
 };
 
 enum stage { HELLO, OFFER, READY, PROBE, DONE };
@@ -297,13 +301,23 @@ static dhole_err connect_trial(struct dhole__agreement *a)
     return DHOLE_OK;
 }
 
+static bool is_reliable(const struct dhole__agreement *a)
+{
+    return a->trial->qp.shape.reliable;
+}
+
+static int patience_ms(const struct dhole__agreement *a)
+{
+    return is_reliable(a) ? reliable_probe_for_ms : probe_for_ms;
+}
+
 static void begin_probes(struct dhole__agreement *a)
 {
     a->stage = PROBE;
     a->ours.verdict = OPEN;
     a->probed = 0;
     a->next_probe = dhole__now();
-    a->give_up = dhole__deadline_in(probe_for_ms);
+    a->give_up = dhole__deadline_in(patience_ms(a));
     hear(a, answer_size);
 }
 
@@ -332,7 +346,8 @@ static void step_probes(struct dhole__agreement *a)
     if (err)
         dhole__rail_fail(trial, err);
     dhole__rail_progress(trial);
-    if (a->probed < probes && dhole__now() >= a->next_probe && !has_heard(a) && !trial->err) {
+    if (a->probed < (is_reliable(a) ? 1 : probes) && dhole__now() >= a->next_probe &&
+        !has_heard(a) && !trial->err) {
         a->probed++;
         a->next_probe = dhole__deadline_in(probe_every_ms);
         dhole__rail_probe(trial);
@@ -347,7 +362,7 @@ static void step_probes(struct dhole__agreement *a)
     else if (has_heard(a))
         dhole__fail(DHOLE_ERR_UNSUPPORTED, "it says that nothing has come from here");
     else
-        dhole__fail(DHOLE_ERR_UNSUPPORTED, "nothing has come from it within %d ms", probe_for_ms);
+        dhole__fail(DHOLE_ERR_UNSUPPORTED, "nothing has come from it within %d ms", patience_ms(a));
     if (a->ours.verdict != YES)
         note_failure(a);
     tell_answer(a);
