@@ -7,6 +7,7 @@
 """
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -15,6 +16,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "cli"))
 from harness import Suite, check  # noqa: E402
@@ -263,17 +265,29 @@ def lost(hosts, what, kind, victim, words):
     of each."""
     ranks = Ranks(hosts, [["rxe0"]] * 2, sequences(ENDLESS), kind=kind)
     ranks.joined()
-    what(ranks)
-    ended = ranks.wait(ENDS_IN)
-    hosts[1].shell("ip link set eth0 up")
+    with what(ranks):
+        ended = ranks.wait(ENDS_IN)
     for rank, (code, _, text) in enumerate(ended):
         if rank != victim:
             check(code == FAILED and words[rank] in text, f"rank {rank}: {code} {text}")
     return ended[0][2].strip()
 
 
+@contextlib.contextmanager
 def link_down(ranks):
-    ranks.hosts[1].shell("ip link set eth0 down")
+    """Nothing passes, and then one end is down. In this order, as an emulated card keeps the packets
+    that it cannot pass on, and soft-RoCE waits for these up to 50 s when a queue pair is destroyed."""
+    with disturbed(ranks.hosts, "loss 100%"):
+        time.sleep(0.2)
+        ranks.hosts[1].shell("ip link set eth0 down")
+        yield
+        ranks.hosts[1].shell("ip link set eth0 up")
+
+
+@contextlib.contextmanager
+def signalled(which, ranks):
+    ranks.signal(1, which)
+    yield
 
 
 DISTURBANCES = (("loss", "loss 1%"), ("reordering", "delay 2ms reorder 25% 50%"), ("delay", "delay 10ms"))
@@ -292,7 +306,7 @@ def two(suite, args):
         suite.case(f"link-down/{kind}", lost, hosts, link_down, kind, None,
                    ["rank", "RDMA device rxe0 port 1: "])  # what it was in, or that its port is down
         for name, which in ("killed", machines.KILL), ("stopped", machines.STOP):
-            suite.case(f"{name}/{kind}", lost, hosts, lambda ranks: ranks.signal(1, which), kind, 1, ["rank 1"])
+            suite.case(f"{name}/{kind}", lost, hosts, functools.partial(signalled, which), kind, 1, ["rank 1"])
     hosts[1].end()
 
 
