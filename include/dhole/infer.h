@@ -38,9 +38,10 @@ dhole_err dhole_parallel_choose(const dhole_model *model, int ranks, dhole_paral
 const char *dhole_parallel_name(dhole_parallel parallel);
 
 /* Every rank of the group calls this with the same options (threads may differ), else
- * DHOLE_ERR_MISMATCH; group NULL is a single rank. Model and group must outlive the engine, which
- * sets the group's deadlines from here on: 10 minutes a step; without limit, other than the
- * group's own watch over its peers, for a rank that waits for work. */
+ * DHOLE_ERR_MISMATCH. What one rank cannot do is that rank's error on all, which name it. group
+ * NULL is a single rank. Model and group must outlive the engine, which sets the group's deadlines
+ * from here on: 10 minutes a step; without limit, other than the group's own watch over its peers,
+ * for a rank that waits for work. */
 dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
                               const dhole_engine_options *options, dhole_engine **out);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "group/devices.h"
+#include "transport/tcp/tcp.h"
 
 int dhole__exit_code(dhole_err err)
 {
@@ -86,6 +87,16 @@ bool dhole__option_int(char **argv, const char *name, long long min, long long m
         return false;
     }
     *out = n;
+    return true;
+}
+
+bool dhole__option_address(char **argv, const char *name, const char **out)
+{
+    if (!dhole__tcp_is_address(optarg)) {
+        dhole__usage(argv[0], "--%s \"%s\": expected HOST:PORT", name, optarg);
+        return false;
+    }
+    *out = optarg;
     return true;
 }
 

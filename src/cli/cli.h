@@ -58,6 +58,7 @@ int dhole__next_option_before(int argc, char **argv, const char *letters,
 /* Reads the present option's argument; false after the fault has been printed, which says in
  * words what range was expected. */
 bool dhole__option_int(char **argv, const char *name, long long min, long long max, long long *out);
+bool dhole__option_address(char **argv, const char *name, const char **out); /* host:port */
 bool dhole__option_float(char **argv, const char *name, float min, float max, const char *expected,
                          float *out);
 

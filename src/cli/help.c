@@ -9,7 +9,7 @@ static const char exit_codes[] = "Exit codes: 0 done, 1 failed, 2 usage, 3 peer 
 
 static int list(void)
 {
-    puts("dhole runs a language model, alone or across ranks, with every byte between them "
+    puts("dhole runs a language model, alone or across ranks, with every byte between machines "
          "sealed.\n\nCommands:");
     for (int i = 0; dhole__subcommands[i] != NULL; i++)
         if (dhole__subcommands[i]->summary != NULL)

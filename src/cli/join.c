@@ -54,8 +54,8 @@ static const struct option table[] = {
 static bool take(char **argv, int c, struct options *o)
 {
     switch (c) {
-    case opt_listen: o->listen = optarg; return true;
-    case opt_address: o->address = optarg; return true;
+    case opt_listen: return dhole__option_address(argv, "listen", &o->listen);
+    case opt_address: return dhole__option_address(argv, "address", &o->address);
     case opt_name: o->name = optarg; return true;
     case opt_model: o->model = optarg; return true;
     case opt_devices: o->devices = optarg; return dhole__check_devices(argv[0], optarg);

@@ -96,7 +96,10 @@ static int parse(int argc, char **argv, struct options *o)
 
     while ((c = dhole__next_option(argc, argv, table)) != -1)
         switch (c) {
-        case 'l': o->listen = optarg; break;
+        case 'l':
+            if (!dhole__option_address(argv, "listen", &o->listen))
+                return DHOLE__EXIT_USAGE;
+            break;
         case 'n': o->name = optarg; break;
         case 'v':
             if (!dhole__option_int(argv, "valid", 1, valid_max_s, &o->valid))

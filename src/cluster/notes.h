@@ -1,6 +1,6 @@
 /* What the members of a session say to each other on the CONTROL channel of their links: the
  * message's tag is the kind, its content a JSON object, but for WORD, whose content is the
- * program's. docs/protocol.md has them. */
+ * program's. docs/protocol-session.md has them. */
 #ifndef DHOLE_CLUSTER_NOTES_H
 #define DHOLE_CLUSTER_NOTES_H
 

@@ -304,10 +304,10 @@ static dhole_err name_backend(dhole_options *options, const struct dhole__backen
         options->backend = "any";
     backend = find_backend(options->backend);
     if (backend == NULL)
-        return dhole__fail(
-            DHOLE_ERR_UNSUPPORTED,
-            "this build has no backend \"%s\"%s: expected any, ring (or tcp), shm, jaccl, mem",
-            options->backend, from);
+        return dhole__fail(DHOLE_ERR_UNSUPPORTED,
+                           "this build has no backend \"%s\"%s: expected any, ring (or tcp), shm, "
+                           "jaccl, jaccl-ring, mem",
+                           options->backend, from);
     if (strcmp(options->backend, jaccl_ring) == 0)
         options->ring = 1;
     *out = backend;

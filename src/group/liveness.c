@@ -510,7 +510,7 @@ static dhole_err start_thread(struct dhole__liveness *live)
     if (err)
         return err;
     live->has_thread = true;
-    error = pthread_create(&live->thread, NULL, watch, live);
+    error = dhole__sys.thread_create(&live->thread, NULL, watch, live);
     if (error) {
         live->has_thread = false;
         errno = error;

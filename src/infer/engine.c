@@ -107,6 +107,21 @@ static dhole_err create_stage(dhole_engine *e, int threads)
     return dhole__stage_create(e->model, &options, &e->stage);
 }
 
+/* This rank's own part. */
+static dhole_err prepare(dhole_engine *e, const dhole_engine_options *options,
+                         dhole_parallel *parallel)
+{
+    dhole_err err = check_context(e->model, options->context);
+
+    if (err == DHOLE_OK)
+        err = dhole_parallel_choose(e->file, e->size, options->parallel, parallel, NULL, 0);
+    if (err)
+        return err;
+    e->ops = ops_of(*parallel);
+    e->context = context_of(e->model, options);
+    return create_stage(e, options->threads);
+}
+
 static void destroy(dhole_engine *e)
 {
     dhole__stage_free(e->stage);
@@ -117,28 +132,20 @@ static void destroy(dhole_engine *e)
 dhole_err dhole_engine_create(const dhole_model *model, dhole_group *group,
                               const dhole_engine_options *options, dhole_engine **out)
 {
-    const struct dhole__llama *llama = dhole__model_llama(model);
     int size = group != NULL ? dhole_size(group) : 1;
-    dhole_parallel parallel;
-    dhole_engine *e;
-    dhole_err err = check_context(llama, options->context);
+    dhole_parallel parallel = options->parallel;
+    dhole_engine *e = dhole__sys.calloc(1, sizeof *e);
+    dhole_err err;
 
-    if (err == DHOLE_OK)
-        err = dhole_parallel_choose(model, size, options->parallel, &parallel, NULL, 0);
-    if (err)
-        return err;
-    e = dhole__sys.calloc(1, sizeof *e);
     if (e == NULL)
         return dhole__fail_nomem(sizeof *e, "an engine");
-    e->ops = ops_of(parallel);
     e->file = model;
-    e->model = llama;
+    e->model = dhole__model_llama(model);
     e->group = group;
     e->rank = group != NULL ? dhole_rank(group) : 0;
     e->size = size;
-    e->context = context_of(llama, options);
-    err = create_stage(e, options->threads);
-    if (size > 1)
+    err = prepare(e, options, &parallel);
+    if (size > 1 && size <= dhole__ranks_max) /* more are refused by each */
         err = agree(e, parallel, err);
     if (err == DHOLE_OK && size > 1)
         err = dhole_set_timeout(group, step_timeout_ms);

@@ -1,5 +1,5 @@
 /* How a link begins: the first bytes of each connection, and what the two sides say to each other
- * before anything else. docs/protocol.md has the bytes. */
+ * before anything else. docs/protocol-link.md has the bytes. */
 #ifndef DHOLE_LINK_HELLO_H
 #define DHOLE_LINK_HELLO_H
 

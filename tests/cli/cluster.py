@@ -45,6 +45,9 @@ BAD = [
     (["join", "--listen", "127.0.0.1:0", "--address", "10.0.0.2:7777"], "--address"),
     (["join", "--listen", "127.0.0.1:0", "--threads", "0"], "0"),
     (["join", "--listen", "127.0.0.1:0", "--name", "a b"], "a b"),
+    (["join", "--listen", "nowhere"], "nowhere"),
+    (["join", "--listen", ""], "--listen"),
+    (["join", "token", "--address", "10.0.0.2"], "10.0.0.2"),
     (["join", "--frob"], "--frob"),
     (["peers", "--timeout", "0"], "0"),
     (["peers", "attic"], "attic"),
@@ -227,7 +230,6 @@ class Judge:
             check(ended.code == DONE and ended.out.startswith(b"Usage: dhole " + command.encode()),
                   f"{ended}")
         sentence(alpha.run("join", "--listen", "127.0.0.1:0", "--model", "/nowhere"), 5, "/nowhere")
-        sentence(alpha.run("join", "--listen", "nowhere"), FAILED, "nowhere")
 
     def pairing(self):
         """One token, and both trust each other; with it the worker's address."""

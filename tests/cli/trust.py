@@ -42,6 +42,7 @@ BAD = [
     (["trust", "add", "lab", "sha256:" + 64 * "0", "10.0.0.1:0"], "nobody can call 10.0.0.1:0"),
     (["pair", "--valid", "0"], "--valid"),
     (["pair", "--valid", "soon"], "soon"),
+    (["pair", "--listen", "7777"], "7777"),
     (["pair", "--frob"], "--frob"),
     (["pair", "more"], "more"),
 ]

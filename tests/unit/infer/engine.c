@@ -225,6 +225,35 @@ TEST(a_rank_that_cannot_run_is_an_error_on_all)
     small_model_close(work.model, &w);
 }
 
+/* Rank 1 alone asks for a context beyond the model's, or for an engine of one rank. */
+static void create_what_cannot_be(struct rank *r)
+{
+    struct work *work = r->arg;
+    dhole_engine_options options[2] = {{.parallel = work->parallel}, {.parallel = work->parallel}};
+    const char *why[] = {"a context of 1000000 tokens", "single runs on 1 rank"};
+    dhole_engine *engine;
+
+    if (r->rank == 1) {
+        options[0].context = 1000000;
+        options[1].parallel = DHOLE_PARALLEL_SINGLE;
+    }
+    for (int i = 0; i < 2; i++) {
+        ASSERT_ERR(dhole_engine_create(work->model, r->group, &options[i], &engine),
+                   DHOLE_ERR_INVALID);
+        ASSERT_CONTAINS(dhole_error_message(),
+                        r->rank == 1 ? why[i] : "rank 1 cannot run its part");
+    }
+}
+
+TEST(options_that_cannot_be_are_an_error_on_all)
+{
+    struct gguf_writer w;
+    struct work work = {.model = small_model(&w, 1), .parallel = DHOLE_PARALLEL_PP};
+
+    run_group(&backend_mem, 3, create_what_cannot_be, &work);
+    small_model_close(work.model, &w);
+}
+
 static void leave_without_a_word(struct rank *r)
 {
     struct work *work = r->arg;
