@@ -623,6 +623,7 @@ def mpi(dhole, name, rank):
             sleepers.wait_for(2)
             process.kill()
             check(sleepers.gone(), "processes are left")
+            check(wait_until(lambda: not session(process.pid), SOON), "left")  # the folder goes last
 
 
 # --- keys -----------------------------------------------------------------------------------------
