@@ -66,7 +66,18 @@ static void answer(const struct caller *caller, dhole_err err, const char *text)
                    dhole_error_message());
 }
 
-static dhole_err check_registration(const struct host *host, const struct caller *caller)
+/* Whoever had this rank may have gone, with nobody looking since. */
+static bool is_taken(struct host *host, int rank)
+{
+    struct caller *holder = host->of_rank[rank];
+    bool moved;
+
+    if (holder != NULL && dhole__io_step(&holder->io, 1, &moved) != DHOLE_OK)
+        hang_up(host, holder);
+    return host->of_rank[rank] != NULL;
+}
+
+static dhole_err check_registration(struct host *host, const struct caller *caller)
 {
     const struct dhole__registration *said = &caller->said;
     const char *session = host->options->session;
@@ -85,7 +96,7 @@ static dhole_err check_registration(const struct host *host, const struct caller
                            said->rank, (int)said->session_length, caller->text);
     if (!dhole__rendezvous_is_address(caller->text + said->session_length, said->address_length))
         return dhole__fail(DHOLE_ERR_CONFIG, "rank %d sent no address", said->rank);
-    if (host->of_rank[said->rank] != NULL)
+    if (is_taken(host, said->rank))
         return dhole__fail(DHOLE_ERR_CONFIG, "a second process says that it is rank %d",
                            said->rank);
     return DHOLE_OK;

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -372,6 +374,87 @@ static int connect_to(const char *coordinator)
     fd = dhole__tcp_try_connect(&address, dhole__deadline_in(patience_ms));
     ASSERT(fd >= 0);
     return fd;
+}
+
+static void send_registration(int fd, int rank)
+{
+    static const char text[] = "job 1127.0.0.1:1";
+    struct dhole__registration registration = {.rank = rank,
+                                               .size = 3,
+                                               .session_length = strlen("job 1"),
+                                               .address_length = strlen("127.0.0.1:1"),
+                                               .left_ms = patience_ms};
+    uint8_t head[dhole__registration_size];
+
+    dhole__registration_encode(&registration, head);
+    ASSERT(send(fd, head, sizeof head, MSG_NOSIGNAL) == (ssize_t)sizeof head);
+    ASSERT(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
+}
+
+static dhole_err hear_verdict(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+    uint8_t head[dhole__answer_head_size];
+    struct dhole__answer answer;
+
+    ASSERT(poll(&pfd, 1, patience_ms) == 1);
+    ASSERT(recv(fd, head, sizeof head, 0) == (ssize_t)sizeof head);
+    ASSERT(dhole__answer_decode(head, &answer));
+    return answer.err;
+}
+
+/* When this has its answer, rank 0 has looked at all who came or went before. */
+static void be_refused_as_second(const char *coordinator)
+{
+    int fd = connect_to(coordinator);
+
+    send_registration(fd, 1);
+    ASSERT_ERR(hear_verdict(fd), DHOLE_ERR_CONFIG);
+    close(fd);
+}
+
+static pid_t fork_rank_0(const char *coordinator)
+{
+    struct rank r = rank_of(coordinator, 0, 3, patience_ms);
+    pid_t pid = fork();
+
+    ASSERT(pid >= 0);
+    if (pid == 0) {
+        meet(&r);
+        _exit(r.err != DHOLE_OK);
+    }
+    return pid;
+}
+
+/* Rank 0 looks at the newcomer first, as it has the place of a caller who came before both. */
+TEST(a_rank_may_come_again_before_its_end_is_heard)
+{
+    pid_t host = fork_rank_0(local_path());
+    int stranger, before, again, other, status;
+
+    wait_for_host(local_path());
+    stranger = connect_to(local_path());
+    before = connect_to(local_path());
+    send_registration(before, 1);
+    be_refused_as_second(local_path());
+    close(stranger);
+    be_refused_as_second(local_path());
+    for (int i = 0; i < 50; i++)
+        tick(); /* by now rank 0 sleeps */
+
+    ASSERT(kill(host, SIGSTOP) == 0);
+    ASSERT(waitpid(host, &status, WUNTRACED) == host && WIFSTOPPED(status));
+    close(before);
+    again = connect_to(local_path());
+    send_registration(again, 1);
+    ASSERT(kill(host, SIGCONT) == 0);
+    other = connect_to(local_path());
+    send_registration(other, 2);
+    ASSERT_OK(hear_verdict(again));
+    ASSERT_OK(hear_verdict(other));
+    ASSERT(waitpid(host, &status, 0) == host && status == 0);
+    close(again);
+    close(other);
 }
 
 /* More than there are places: silent ones, babblers, and registrations that lie. */
