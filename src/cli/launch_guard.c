@@ -61,14 +61,16 @@ static void clean_up(const struct dhole__launch_job *job)
     remove_files(job, dir);
 }
 
-/* Keeps none of the launcher's streams open, and no signal for the launcher ends it. */
-static void detach(void)
+/* Keeps none of the launcher's streams open, and no signal for the launcher ends it: it was forked
+ * with all signals blocked. */
+static void detach(const sigset_t *mask)
 {
     static const int signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
     int null = open("/dev/null", O_RDWR);
 
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
         signal(signals[i], SIG_IGN);
+    pthread_sigmask(SIG_SETMASK, mask, NULL);
     setpgid(0, 0);
     for (int fd = 0; fd <= 2; fd++)
         dup2(null, fd);
@@ -77,14 +79,14 @@ static void detach(void)
     dhole__thread_name("launch-guard");
 }
 
-static void guard(const struct dhole__launch_job *job, int fd)
+static void guard(const struct dhole__launch_job *job, int fd, const sigset_t *mask)
 {
     pid_t target[targets_max];
     int count = 0;
     struct note note;
     ssize_t n;
 
-    detach();
+    detach(mask);
     while ((n = read(fd, &note, sizeof note)) == sizeof note || (n < 0 && errno == EINTR)) {
         if (n < 0)
             continue;
@@ -126,15 +128,19 @@ static dhole_err write_file(const char *dir, const struct dhole__launch_file *fi
 static dhole_err start(const struct dhole__launch_job *job, struct dhole__guard *out)
 {
     int fds[2];
+    sigset_t all, mask;
     dhole_err err = dhole__pipe_open(fds, 0);
 
     if (err)
         return err;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
     out->pid = fork();
     if (out->pid == 0) {
         close(fds[1]);
-        guard(job, fds[0]);
+        guard(job, fds[0], &mask);
     }
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     close(fds[0]);
     if (out->pid < 0) {
         close(fds[1]);

@@ -436,6 +436,19 @@ def killed_while_starting(dhole):
                   f"processes are left after {i} ms")
 
 
+def interrupted_while_starting(dhole):
+    """By Ctrl-C, which all of the launcher's processes get, the one that watches over it too."""
+    before = files_of_launcher()
+    for i in range(120):
+        with started(dhole, "-n", "2", "sleep", "100") as process:
+            time.sleep(i % 40 * 0.0002)
+            os.killpg(process.pid, signal.SIGINT)
+            code = process.wait(SOON)
+            check(code in (-signal.SIGINT, 128 + signal.SIGINT), f"{code} after {i % 40 / 5} ms")
+            check(wait_until(lambda: not session(process.pid), SOON), "processes are left")
+            check(files_of_launcher() <= before, f"files are left after {i % 40 / 5} ms")
+
+
 def many_ranks(dhole):
     out = lines(dhole.run("launch", "-n", str(RANKS_MAX), *shell("echo $DHOLE_RANK of $DHOLE_SIZE")))
     check(sorted(out) == sorted(f"[{r}] {r} of {RANKS_MAX}" for r in range(RANKS_MAX)), str(out))
@@ -1161,6 +1174,7 @@ def main():
     suite.case("launch: other signals", other_signals, dhole)
     suite.case("launch: the launcher is killed", killed_launcher, dhole)
     suite.case("launch: killed while starting", killed_while_starting, dhole)
+    suite.case("launch: interrupted while starting", interrupted_while_starting, dhole)
     suite.case(f"launch: {RANKS_MAX} ranks", many_ranks, dhole)
     suite.case("launch: descriptors", descriptors_of_ranks, dhole)
     suite.case("launch: input", input_of_rank_0, dhole)
